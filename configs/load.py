@@ -1,0 +1,165 @@
+"""Compose a preset, further files, the environment and dotted overrides; check the result once."""
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ValidationError
+from yaml import YAMLError
+
+from configs.schema import RunConfig
+
+PRESETS = Path(__file__).parent / "presets"
+ENVIRONMENT_PREFIX = "LACONIC__"
+
+
+class ConfigError(ValueError):
+    """What the user wrote cannot be run; the message is one line and names the way out."""
+
+
+def preset_names() -> list[str]:
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def load(preset: str, arguments: list[str]) -> RunConfig:
+    """``load("tiny", ["steps=5", "more.yaml"])``: environment after the preset, then the arguments."""
+    layers = [_read_file(_preset_path(preset)), _from_environment(os.environ)]
+    layers += [_from_argument(argument) for argument in arguments]
+    try:
+        merged = OmegaConf.to_container(
+            OmegaConf.merge(*layers), resolve=True, throw_on_missing=True
+        )
+    except OmegaConfBaseException as error:
+        raise ConfigError(_one_line(error)) from error
+    return validate(merged)
+
+
+def validate(values: Any) -> RunConfig:
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from error
+
+
+def dump(config: RunConfig) -> str:
+    """The whole configuration as YAML; ``validate`` of it gives the same configuration back."""
+    return OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json")))
+
+
+def load_resolved(path: Path) -> RunConfig:
+    """Read back what ``dump`` wrote into a run directory."""
+    return validate(OmegaConf.to_container(_read_file(path), resolve=False))
+
+
+def known_keys(model: type[BaseModel] = RunConfig, prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            yield from known_keys(section, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def _preset_path(preset: str) -> Path:
+    if (PRESETS / f"{preset}.yaml").is_file():
+        return PRESETS / f"{preset}.yaml"
+    if preset.endswith((".yaml", ".yml")) and Path(preset).is_file():
+        return Path(preset)
+    near = difflib.get_close_matches(preset, preset_names(), 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(preset_names())}"
+    raise ConfigError(f"no preset and no YAML file is called {preset!r}; {hint}")
+
+
+def _read_file(path: Path) -> DictConfig:
+    if not path.is_file():
+        raise ConfigError(f"configuration file {str(path)!r} does not exist")
+    try:
+        loaded = OmegaConf.load(path)
+    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{path} is not readable as YAML: {_one_line(error)}") from error
+    if not isinstance(loaded, DictConfig):
+        raise ConfigError(f"{path} must hold keys and values, not a list")
+    if "${oc.env" in path.read_text():
+        raise ConfigError(
+            f"{path} uses ${{oc.env:…}}, which would copy the environment into the run's files; "
+            f"set {ENVIRONMENT_PREFIX}SECTION__KEY instead"
+        )
+    return loaded
+
+
+def _from_environment(environment: Mapping[str, str]) -> DictConfig:
+    """``LACONIC__FILTER__LENGTH_BUDGET=100`` is ``filter.length_budget=100``."""
+    names = sorted(name for name in environment if name.startswith(ENVIRONMENT_PREFIX))
+    pairs = [
+        f"{name[len(ENVIRONMENT_PREFIX) :].lower().replace('__', '.')}={environment[name]}"
+        for name in names
+    ]
+    return _from_pairs(pairs)
+
+
+def _from_argument(argument: str) -> DictConfig:
+    if "=" not in argument and argument.endswith((".yaml", ".yml")):
+        return _read_file(Path(argument))
+    key, equals, _ = argument.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"an override reads key=value (or names a YAML file), got {argument!r}")
+    return _from_pairs([argument])
+
+
+def _from_pairs(pairs: list[str]) -> DictConfig:
+    for pair in pairs:
+        key, _, value = pair.partition("=")
+        if value == "???":
+            raise ConfigError(f"{key}=??? gives no value")
+        if "${" in value:
+            raise ConfigError(f"{key}={value}: interpolation is for files, write the value")
+        _require_known(key)
+    try:
+        return OmegaConf.from_dotlist(pairs)
+    except (OmegaConfBaseException, YAMLError) as error:
+        raise ConfigError(f"cannot read {' '.join(pairs)!r}: {_one_line(error)}") from error
+
+
+def _require_known(key: str) -> None:
+    keys = list(known_keys())
+    if key in keys:
+        return
+    if any(known.startswith(f"{key}.") for known in keys):
+        raise ConfigError(f"{key!r} is a section; name one of its keys, like {key}.…=value")
+    raise ConfigError(_unknown(key, keys))
+
+
+def _unknown(key: str, keys: list[str]) -> str:
+    """Compare with whole names and with last parts: people leave the section out."""
+    leaf = key.rsplit(".", 1)[-1]
+    scored = {
+        known: max(
+            difflib.SequenceMatcher(None, key, known).ratio(),
+            difflib.SequenceMatcher(None, leaf, known.rsplit(".", 1)[-1]).ratio() - 0.01,
+        )
+        for known in keys
+    }
+    nearest = max(keys, key=lambda known: scored[known])
+    hint = f"did you mean {nearest!r}?" if scored[nearest] > 0.6 else "see docs/configuration.md"
+    return f"unknown key {key!r}; {hint}"
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return _unknown(key, list(known_keys()))
+    if first["type"] == "missing":
+        return f"{key} is required and has no value; set it with {key}=…"
+    message = first["msg"].removeprefix("Value error, ")
+    if not key:
+        return message
+    return f"{key}={first['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,288 @@
+"""Every knob of a run: its type, its default, its unit, its reason, and what it may not be.
+
+A section is immutable. An unknown key, a wrong type or a contradiction stops the run before the
+first process starts. Nothing heavy is imported here.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Section(BaseModel):
+    """Base of every section: frozen, and a misspelt key is an error."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
+    )
+
+
+class ModelConfig(Section):
+    path: str
+    """The starting policy: ``tiny``, ``smollm2``, a Hugging Face folder, or a hub name."""
+
+    revision: str | None = None
+    """Commit or tag of a hub model. Pin it for runs that must be repeatable."""
+
+    trust_remote_code: bool = False
+    """Run Python code that comes with the model. Never switched on for you."""
+
+
+class DataConfig(Section):
+    train: str
+    """Problems to learn from: ``tiny``, ``smollm2``, a JSONL, JSON, CSV or Parquet file, or a hub
+    data set (``name`` or ``name:split``)."""
+
+    heldout: str | None = None
+    """Problems to evaluate on, never trained on. None: no evaluation."""
+
+    verifier: str = "math"
+    """Judge for rows that do not name one (``verifiers.registry``)."""
+
+    system_prompt: str | None = None
+    """A system turn put before every problem."""
+
+    suffix: str = ""
+    """Text put after every problem's last user turn."""
+
+    max_prompt_tokens: int = Field(default=1024, gt=0)
+    """A longer prompt is refused before the run starts."""
+
+    shuffle: bool = True
+    """Draw in an order made from ``seed``; false keeps the file's order."""
+
+    epochs: int | None = Field(default=None, gt=0)
+    """Passes over the data, after which the run ends early. None: as many as the steps need."""
+
+
+class SamplingConfig(Section):
+    """Training rollouts are samples of the policy itself: temperature 1, nothing cut (METHODS D3)."""
+
+    group_size: int = Field(default=8, gt=0)
+    """Rollouts written for one problem."""
+
+    temperature: Literal[1.0] = 1.0
+    top_p: Literal[1.0] = 1.0
+    top_k: Literal[-1] = -1
+    min_p: Literal[0.0] = 0.0
+    repetition_penalty: Literal[1.0] = 1.0
+
+    max_tokens: int | None = Field(default=None, gt=0)
+    """Response tokens after which the engine stops. None: the length budget, since a longer
+    response cannot be accepted."""
+
+
+class FilterConfig(Section):
+    length_budget: int = Field(gt=0)
+    """L: response tokens a correct answer may use, the end token included. L itself is allowed."""
+
+
+class BatchConfig(Section):
+    problems: int = Field(default=32, gt=0)
+    """Groups that one optimizer step takes, in ticket order."""
+
+    min_rollouts: int = Field(default=1, gt=0)
+    """Accepted rollouts a step needs; with fewer it takes another ``problems`` groups."""
+
+
+class EngineConfig(Section):
+    num_engines: int = Field(default=1, gt=0)
+    """vLLM engines that write rollouts, each in its own process."""
+
+    dtype: Literal["bfloat16", "float32", "float16"] = "bfloat16"
+    """Type of the engine's weights; published weights are cast to it."""
+
+    max_model_len: int = Field(default=4096, gt=0)
+    """Prompt and response tokens together."""
+
+    max_num_seqs: int = Field(default=64, gt=0)
+    """Sequences decoded at the same time."""
+
+    kv_cache_gib: int = Field(default=1, gt=0)
+    """KV cache on a CPU, in GiB. On a GPU ``gpu_memory_utilization`` decides."""
+
+    gpu_memory_utilization: float = Field(default=0.85, gt=0, le=1)
+
+    tensor_parallel: int = Field(default=1, gt=0)
+    """GPUs that share one engine."""
+
+    enforce_eager: bool = True
+    """Skip graph capture: quicker start, slower decoding on a GPU."""
+
+
+class OptimizerConfig(Section):
+    lr: float = Field(default=1e-6, gt=0)
+    betas: tuple[float, float] = Field(default=(0.9, 0.999), strict=False)
+    eps: float = Field(default=1e-8, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup_steps: int = Field(default=5, ge=0)
+    """Optimizer steps over which the rate rises linearly; constant after."""
+    clip: float = Field(default=1.0, gt=0)
+    """Largest norm of the gradient."""
+
+
+class LearnerConfig(Section):
+    world_size: int = Field(default=1, gt=0)
+    """Learner processes, one per device, that share the optimizer step."""
+
+    zero_stage: Literal[0, 1, 2, 3] = 1
+    """What DeepSpeed shards over them: nothing, optimizer, gradients, weights."""
+
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """Compute type. Gradients are accumulated and weights are kept in float32 either way."""
+
+    micro_batch_tokens: int = Field(default=4096, gt=0)
+    """Padded tokens in one forward pass. Shapes are kept constant: that is what CPUs want."""
+
+    activation_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a quarter more time."""
+
+    normalizer: Literal["global_tokens", "batch_max_len", "constant"] = "global_tokens"
+    """What the sum of token losses is divided by (METHODS D2)."""
+
+    deterministic: bool = True
+    """Ask torch for kernels that give the same bits every time."""
+
+    optimizer: OptimizerConfig = OptimizerConfig()
+
+
+class JudgeConfig(Section):
+    workers: int = Field(default=1, gt=0)
+    """Judge processes."""
+
+    timeout_s: float = Field(default=5.0, gt=0)
+    """Wall clock for one verdict; then the process is killed and the verdict is ``timeout``."""
+
+    memory_mib: int = Field(default=1024, gt=0)
+    """Memory limit of one judge process."""
+
+    recycle_after: int = Field(default=5000, gt=0)
+    """Verdicts after which a judge process is replaced."""
+
+
+class EvalConfig(Section):
+    problems: int = Field(default=200, gt=0)
+    """Held-out problems asked, the first of the file."""
+
+    samples: int = Field(default=1, gt=0)
+    """Responses per problem."""
+
+    max_tokens: int | None = Field(default=None, gt=0)
+    """Own limit, so that the model before training can finish. None: what the context leaves."""
+
+    temperature: float = Field(default=1.0, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+
+    every: int = Field(default=0, ge=0)
+    """Optimizer steps between evaluations on the way. 0: only before the first and after the last."""
+
+
+class CheckpointConfig(Section):
+    every: int = Field(default=10, gt=0)
+    """Optimizer steps between checkpoints. The last step is always kept."""
+
+    keep: int = Field(default=2, ge=2)
+    """Checkpoints kept; older ones go once a newer one is whole."""
+
+
+class RecorderConfig(Section):
+    seal_s: float = Field(default=2.0, gt=0)
+    """Seconds after which buffered rows become a file."""
+
+    seal_rows: int = Field(default=2000, gt=0)
+    """Rows after which they do so at once."""
+
+    text: Literal["all", "none"] = "all"
+    """Keep the text of every rollout, rejected ones included."""
+
+
+class WandbConfig(Section):
+    mode: Literal["online", "offline", "disabled"] = "disabled"
+    project: str = "laconic"
+    group: str | None = None
+
+
+class ClusterConfig(Section):
+    address: str | None = None
+    """Ray to join: ``local`` starts a private one, ``auto`` joins the one that runs. None: ``auto``
+    inside a Ray job, else ``local``."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where engines and learner run. ``auto``: GPUs when torch sees one."""
+
+    threads: int = Field(default=1, gt=0)
+    """CPU threads of each engine and each learner process when the device is a CPU."""
+
+    start_timeout_s: float = Field(default=600.0, gt=0)
+    """Longest wait for engines, learner and judges to come up."""
+
+    wait_timeout_s: float = Field(default=1800.0, gt=0)
+    """Longest wait for anything while the run goes on; then it stops and names what it waited for."""
+
+
+class RunConfig(Section):
+    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+    """Folder under ``runs_dir``. None: the preset's name and the time."""
+
+    runs_dir: str = "runs"
+    seed: int = Field(default=0, ge=0)
+
+    steps: int = Field(default=100, gt=0)
+    """Optimizer steps of the whole run."""
+
+    max_lag: int = Field(default=1, ge=0)
+    """Optimizer steps by which a trained token may be older than the learner. 0 is exact: nothing
+    is written while the learner steps."""
+
+    sync_every: int = Field(default=1, gt=0)
+    """Optimizer steps between publications of the weights."""
+
+    debug: bool = False
+    """Assert every count after every step."""
+
+    model: ModelConfig
+    data: DataConfig
+    filter: FilterConfig
+    sampling: SamplingConfig = SamplingConfig()
+    batch: BatchConfig = BatchConfig()
+    engine: EngineConfig = EngineConfig()
+    learner: LearnerConfig = LearnerConfig()
+    judge: JudgeConfig = JudgeConfig()
+    eval: EvalConfig = EvalConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    recorder: RecorderConfig = RecorderConfig()
+    wandb: WandbConfig = WandbConfig()
+    cluster: ClusterConfig = ClusterConfig()
+
+    @property
+    def max_response_tokens(self) -> int:
+        return self.sampling.max_tokens or self.filter.length_budget
+
+    @model_validator(mode="after")
+    def _no_contradictions(self) -> "RunConfig":
+        if self.max_response_tokens < self.filter.length_budget:
+            raise ValueError(
+                f"sampling.max_tokens {self.sampling.max_tokens} is below filter.length_budget "
+                f"{self.filter.length_budget}: answers between the two could never finish. "
+                "Leave sampling.max_tokens out"
+            )
+        if self.sync_every > self.max_lag + 1:
+            raise ValueError(
+                f"sync_every {self.sync_every} needs max_lag of at least {self.sync_every - 1}, "
+                f"got {self.max_lag}: the learner would wait for rollouts that no engine may write. "
+                "Raise max_lag or lower sync_every"
+            )
+        room = self.engine.max_model_len - self.data.max_prompt_tokens
+        if self.max_response_tokens > room:
+            raise ValueError(
+                f"engine.max_model_len {self.engine.max_model_len} leaves {room} tokens after "
+                f"data.max_prompt_tokens {self.data.max_prompt_tokens}, but a response may use "
+                f"{self.max_response_tokens}. Raise engine.max_model_len"
+            )
+        if self.eval.max_tokens is not None and self.eval.max_tokens > room:
+            raise ValueError(
+                f"eval.max_tokens {self.eval.max_tokens} does not fit beside a prompt of "
+                f"{self.data.max_prompt_tokens} in engine.max_model_len {self.engine.max_model_len}. "
+                "Raise engine.max_model_len"
+            )
+        return self

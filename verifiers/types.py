@@ -1,0 +1,216 @@
+"""The words the whole pipeline speaks. Plain data: cheap to import, cheap to send."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Status = Literal["correct", "wrong", "no_answer", "error", "timeout"]
+FinishReason = Literal["stop", "length", "abort"]
+Role = Literal["system", "user", "assistant"]
+
+REASONS = (
+    "aborted",
+    "truncated",
+    "verifier_timeout",
+    "verifier_error",
+    "no_answer",
+    "wrong",
+    "over_budget",
+    "stale",
+)
+"""Why a rollout is not trained; the first that holds. ``stale`` is decided at consumption, the rest
+when the group settles."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    id: str
+    messages: tuple[Message, ...]
+    answer: str
+    source: str
+    """Name of the data set it came from."""
+    verifier: str
+    """Name in ``verifiers.registry`` of what judges an answer to it."""
+    prompt_ids: tuple[int, ...]
+    """The messages through the chat template: what the engine and the learner both see."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """The right, and the duty, to write one group: ``size`` rollouts of one problem."""
+
+    number: int
+    """Position in the order of consumption; tickets are numbered 0, 1, 2, … without a gap."""
+    attempt: int
+    """How often this number was handed out before. A late result of an older attempt is refused."""
+    problem: Problem
+    size: int
+    budget: int
+    """Response tokens a correct answer may use (the length budget L)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """What an engine wrote for one prompt."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    """Response tokens, the end-of-sequence token included when ``finish_reason`` is ``stop``."""
+    finish_reason: FinishReason
+    first_version: int
+    """Weight version when the request was handed to the engine: no token is older."""
+    last_version: int
+    """Weight version when the last token was written."""
+    start_us: int
+    end_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """The rollouts of one ticket, written but not yet judged."""
+
+    ticket: Ticket
+    generator_id: str
+    completions: tuple[Completion, ...]
+    temperature: float
+    top_p: float
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    status: Status
+    extracted: str | None = None
+    """The answer that was found in the response, as text."""
+    detail: str = ""
+    ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One filter's own value beside its threshold, kept even when an earlier filter failed."""
+
+    name: str
+    passed: bool
+    value: float
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    reason: str | None
+    """None when accepted, else the first of ``REASONS`` that holds."""
+    checks: tuple[Check, ...]
+
+    @property
+    def accepted(self) -> bool:
+        return self.reason is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedGroup:
+    """A group with a verdict and a decision for every one of its completions, in the same order."""
+
+    group: Group
+    verdicts: tuple[Verdict, ...]
+    decisions: tuple[Decision, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """One accepted response, ready for the learner."""
+
+    id: str
+    prompt_ids: tuple[int, ...]
+    response_ids: tuple[int, ...]
+    first_version: int
+    last_version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one completion, without its tokens."""
+
+    rollout_id: str
+    status: Status
+    reason: str | None
+    num_tokens: int
+    first_version: int
+    last_version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """A judged group as the queue keeps it: the fate of every completion, the tokens of the accepted."""
+
+    ticket: int
+    attempt: int
+    outcomes: tuple[Outcome, ...]
+    rollouts: tuple[Rollout, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """Every sampling field, always explicit: the model's own generation defaults never apply."""
+
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
+    repetition_penalty: float
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalSample:
+    """One judged response to a held-out problem."""
+
+    problem_id: str
+    sample: int
+    version: int
+    status: Status
+    finish_reason: FinishReason
+    num_tokens: int
+    text: str
+    extracted: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """The groups of one optimizer step, lent to the learner until it acknowledges them."""
+
+    step: int
+    """The optimizer step it feeds: it turns version ``step`` into ``step + 1``."""
+    epoch: int
+    """Grows with every lease and every restart; an acknowledgement of an older one is refused."""
+    first_ticket: int
+    end_ticket: int
+    """One past the last ticket. Tickets are consumed in order, so a lease is a range."""
+    num_rollouts: int
+    num_tokens: int
+    num_stale: int
+    max_lag: int
+    """Largest ``step - first_version`` among its rollouts (0 when it has none)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedWeights:
+    """One version of the weights on its way from the learner to the engines."""
+
+    version: int
+    path: str
+    """A safetensors file that every engine can read."""
+    fingerprint: str
+    """``verifiers.fingerprint`` of the tensors in the file; engines refuse anything else."""
+    num_tensors: int
+    num_bytes: int
+
+
+def rollout_id(ticket: int, attempt: int, sample: int) -> str:
+    """``rollout_id(12, 0, 3) == "000012.0.3"``: unique in a run, sorted by ticket."""
+    return f"{ticket:06d}.{attempt}.{sample}"
