@@ -1,0 +1,269 @@
+"""How the recorder's rows reach the disk: a write-ahead segment first, Parquet parts after.
+
+A segment is a file of lines, ``wal-{boot}-{seq}.jsonl``. Sealing turns all its rows of one kind
+into ``part-{boot}-{seq}.parquet`` and lists that in the manifest; then the segment is deleted. So
+after a crash at any point the manifest itself says which kinds of a segment are safe.
+"""
+
+import json
+import os
+import re
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from configs.run_files import FOLDERS, MANIFEST, SCHEMAS, Kind, part_name, read_jsonl
+
+Record = dict[Kind, list[dict[str, Any]]]
+"""Rows that were received together, by kind."""
+
+ROW_GROUP = 128
+"""Rows that a reader has to unpack to see one text."""
+
+SPANS: dict[Kind, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "meta": (("first_version", "last_version"), ("start_us", "end_us")),
+    "fate": (("version",), ("at_us",)),
+    "evals": (("version",), ("at_us",)),
+}
+"""The columns from which the manifest takes a part's range of versions and of times."""
+
+
+def encode(value: Any) -> bytes:
+    """One line of JSON. Lone surrogates, which no UTF-8 can hold, become question marks."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text.encode("utf-8", errors="replace") + b"\n"
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """A reader sees the old file or the new one, never half of it."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+class LineFile:
+    """A file of lines that only grows. A line is there whole or, after an OSError, not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        self._descriptor: int | None = None
+        self._torn = False
+
+    def open(self) -> None:
+        """Create the file, or cut off the torn line that a crash left at its end."""
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            self.size = _end_of_last_line(descriptor)
+            os.ftruncate(descriptor, self.size)
+        except OSError:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+
+    def append(self, lines: bytes, *, durable: bool = False) -> None:
+        if self._descriptor is None:
+            self.open()
+        descriptor = self._descriptor
+        assert descriptor is not None
+        if self._torn:
+            os.ftruncate(descriptor, self.size)
+        self._torn = True
+        rest = memoryview(lines)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        if durable:
+            os.fsync(descriptor)
+        self._torn = False
+        self.size += len(lines)
+
+    def sync(self) -> None:
+        if self._descriptor is not None:
+            os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Segment:
+    boot: int
+    seq: int
+
+    def path(self, run_dir: Path) -> Path:
+        return run_dir / "rollouts" / f"wal-{self.boot}-{self.seq}.jsonl"
+
+
+def prepare(run_dir: Path) -> tuple[int, list[Segment]]:
+    """Make the folders, remove half-written files; the next boot and the unsealed segments."""
+    for folder in FOLDERS.values():
+        (run_dir / folder).mkdir(parents=True, exist_ok=True)
+        for leftover in (run_dir / folder).glob("*.tmp"):
+            leftover.unlink()
+    names = [
+        re.fullmatch(r"wal-(\d+)-(\d+)\.jsonl", p.name) for p in (run_dir / "rollouts").iterdir()
+    ]
+    segments = sorted(Segment(int(name[1]), int(name[2])) for name in names if name)
+    boots = [entry["boot"] for entry in read_jsonl(run_dir / MANIFEST)]
+    return 1 + max([0, *boots, *(segment.boot for segment in segments)]), segments
+
+
+class Sealer:
+    """Turns segments into parts, each row once, however often it is interrupted or fails."""
+
+    def __init__(self, run_dir: Path, leftovers: Iterable[Segment]) -> None:
+        """``leftovers``: the segments of earlier boots that will be sealed here."""
+        self._run_dir = run_dir
+        self._manifest = LineFile(run_dir / MANIFEST)
+        wanted = {(segment.boot, segment.seq) for segment in leftovers}
+        self._sealed = {
+            (entry["boot"], entry["seq"], entry["kind"])
+            for entry in read_jsonl(run_dir / MANIFEST)
+            if (entry["boot"], entry["seq"]) in wanted
+        }
+
+    def seal(self, segment: Segment) -> None:
+        """Blocks on the disk: call it from a thread. An OSError loses nothing; call it again."""
+        path = segment.path(self._run_dir)
+        rows = _rows_of(path)
+        _link_text(rows, segment.seq)
+        lines = b""
+        for kind, of_kind in rows.items():
+            if (segment.boot, segment.seq, kind) not in self._sealed:
+                lines += encode(self._write(segment, kind, of_kind))
+        if lines:
+            self._manifest.append(lines, durable=True)
+            _sync_folder(self._run_dir / "rollouts")
+            self._sealed |= {(segment.boot, segment.seq, kind) for kind in rows}
+        path.unlink(missing_ok=True)
+        self._sealed -= {(segment.boot, segment.seq, kind) for kind in rows}
+
+    def close(self) -> None:
+        self._manifest.close()
+
+    def _write(self, segment: Segment, kind: Kind, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        table = pa.Table.from_pylist(rows, schema=SCHEMAS[kind])
+        file = f"{FOLDERS[kind]}/{part_name(segment.boot, segment.seq)}"
+        write_part(table, self._run_dir / file)
+        versions, times = SPANS.get(kind, ((), ()))
+        return {
+            "kind": kind,
+            "file": file,
+            "rows": table.num_rows,
+            "versions": _span(rows, versions),
+            "times": _span(rows, times),
+            "replaces": [],
+            "boot": segment.boot,
+            "seq": segment.seq,
+        }
+
+
+def write_part(table: pa.Table, path: Path) -> None:
+    """The part is whole and durable under its name, or there is nothing of that name."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        pq.write_table(table, file, compression="zstd", row_group_size=ROW_GROUP)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    _sync_folder(path.parent)
+
+
+class Backlog:
+    """Records that wait for the disk. Too much for memory: texts go first, the oldest first."""
+
+    def __init__(self, *, max_rows: int, max_characters: int) -> None:
+        self.dropped: Counter[str] = Counter()
+        self._max_rows = max_rows
+        self._max_characters = max_characters
+        self._records: deque[Record] = deque()
+        self._rows = 0
+        self._characters = 0
+
+    def push(self, record: Record) -> None:
+        self._records.append(record)
+        self._count(record, 1)
+
+    def oldest(self) -> Record | None:
+        return self._records[0] if self._records else None
+
+    def pop(self) -> None:
+        self._count(self._records.popleft(), -1)
+
+    def shrink(self) -> None:
+        for record in self._records:
+            if self._fits():
+                return
+            self._drop_text(record)
+        while not self._fits():
+            record = self._records[0]
+            self.pop()
+            self.dropped.update({kind: len(rows) for kind, rows in record.items()})
+
+    def _fits(self) -> bool:
+        return self._rows <= self._max_rows and self._characters <= self._max_characters
+
+    def _drop_text(self, record: Record) -> None:
+        if "text" not in record:
+            return
+        self._count(record, -1)
+        self.dropped["text"] += len(record.pop("text"))
+        for row in record.get("meta", ()):
+            row["text_level"] = "dropped"
+        self._count(record, 1)
+
+    def _count(self, record: Record, sign: int) -> None:
+        for rows in record.values():
+            self._rows += sign * len(rows)
+            self._characters += sign * sum(len(row.get("text") or "") for row in rows)
+
+
+def _rows_of(path: Path) -> Record:
+    """The rows of a segment by kind. A line that a crash or a bad disk spoiled is left out."""
+    rows: defaultdict[Kind, list[dict[str, Any]]] = defaultdict(list)
+    if not path.exists():
+        return rows
+    with path.open("rb") as file:
+        for line in file:
+            with suppress(ValueError):
+                for kind, of_kind in json.loads(line).items():
+                    rows[kind] += of_kind
+    return rows
+
+
+def _link_text(rows: Record, seq: int) -> None:
+    with_text = {row["rollout_id"] for row in rows.get("text", ())}
+    for row in rows.get("meta", ()):
+        row["text_seq"] = seq if row["rollout_id"] in with_text else None
+
+
+def _span(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> list[int] | None:
+    known = [row[column] for row in rows for column in columns if row[column] is not None]
+    return [min(known), max(known)] if known else None
+
+
+def _end_of_last_line(descriptor: int) -> int:
+    end = os.fstat(descriptor).st_size
+    while end > 0:
+        start = max(0, end - 65536)
+        newline = os.pread(descriptor, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
