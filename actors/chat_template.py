@@ -1,0 +1,86 @@
+"""Messages as the token ids that the model was trained to see, and nothing smuggled in between."""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from actors.problem_rows import DataError
+from verifiers.types import Message
+
+DELIMITER = re.compile(r"<[|｜].+[|｜]>")
+"""What turn markers look like: DeepSeek R1's distillates do not list theirs as special."""
+
+
+class ChatTemplate:
+    """A model's tokenizer, chat template and context length."""
+
+    def __init__(self, tokenizer: Any, max_tokens: int | None) -> None:
+        """``max_tokens``: longest context of the model, None when it does not say."""
+        self.max_tokens = max_tokens
+        self._tokenizer = tokenizer
+        control = {
+            token.content
+            for token in tokenizer.added_tokens_decoder.values()
+            if token.content and (token.special or DELIMITER.fullmatch(token.content))
+        }
+        # longest first, so that the message names the whole token; no token: match nothing
+        ordered = sorted(control, key=lambda token: (-len(token), token))
+        self._control = re.compile("|".join(map(re.escape, ordered)) or r"(?!)")
+
+    def control_token(self, text: str) -> str | None:
+        """The first control token in ``text``: tokenized, it would end a turn or begin one."""
+        found = self._control.search(text)
+        return found[0] if found else None
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """Up to and including the header of the model's own turn. Raises ``DataError``."""
+        turns = [{"role": message.role, "content": message.content} for message in messages]
+        # comes with transformers, which was imported to make the tokenizer
+        from jinja2 import TemplateError  # noqa: PLC0415
+
+        try:
+            return self._tokenizer.apply_chat_template(
+                turns, tokenize=False, add_generation_prompt=True
+            )
+        except TemplateError as error:
+            raise DataError(f"the model's chat template refuses it: {error}") from error
+
+    def encode(self, rendered: list[str]) -> list[tuple[int, ...]]:
+        """The template writes the special tokens itself: none are added."""
+        encoded = self._tokenizer(rendered, add_special_tokens=False, return_attention_mask=False)
+        return [tuple(ids) for ids in encoded["input_ids"]]
+
+    def fingerprint(self) -> str:
+        """Changes when the same messages could become other tokens."""
+        vocabulary = sorted(self._tokenizer.get_vocab().items(), key=lambda item: item[1])
+        template = self._tokenizer.chat_template
+        return xxhash.xxh3_128_hexdigest(json.dumps([vocabulary, template]).encode())
+
+
+def load_chat_template(model_dir: str, trust_remote_code: bool) -> ChatTemplate:
+    # imports torch: seconds, and only a run that starts needs it
+    from transformers import AutoTokenizer  # noqa: PLC0415
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model_dir, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(
+            f"model.path {model_dir} has no tokenizer that can be loaded: {str(error)[:300]}"
+        ) from error
+    if not tokenizer.chat_template:
+        raise DataError(
+            f"model.path {model_dir} has no chat template, so it is not known how to ask it; use "
+            "an instruction-tuned model, or put a chat_template.jinja into its folder"
+        )
+    return ChatTemplate(tokenizer, _context_length(Path(model_dir)))
+
+
+def _context_length(model_dir: Path) -> int | None:
+    path = model_dir / "config.json"
+    config = json.loads(path.read_text()) if path.is_file() else {}
+    length = config.get("text_config", config).get("max_position_embeddings")
+    return length if isinstance(length, int) else None

@@ -1,0 +1,110 @@
+"""Rows become problems: dressed with the run's prompts, checked, rendered and tokenized."""
+
+from collections.abc import Sequence
+
+from actors.chat_template import ChatTemplate
+from actors.problem_files import ProblemFile
+from actors.problem_rows import DataError, shorten
+from configs.schema import DataConfig
+from verifiers.registry import ALIASES, VERIFIERS, UnknownVerifier, path_of
+from verifiers.types import Message, Problem
+
+
+def make_problems(file: ProblemFile, data: DataConfig, template: ChatTemplate) -> list[Problem]:
+    """One problem for every row, in order; ``DataError`` names the row that cannot be one."""
+    _refuse_control_tokens("data.system_prompt", data.system_prompt or "", template)
+    _refuse_control_tokens("data.suffix", data.suffix, template)
+    dressed = [
+        _dress(where, row.messages, data) for where, row in zip(file.places, file.rows, strict=True)
+    ]
+    rendered = [
+        _render(where, messages, template)
+        for where, messages in zip(file.places, dressed, strict=True)
+    ]
+    encoded = template.encode(rendered)
+    _refuse_lengths(file, encoded, data, template)
+    return [
+        Problem(
+            id=row.id,
+            messages=messages,
+            answer=row.answer,
+            source=row.source,
+            verifier=row.verifier or data.verifier,
+            prompt_ids=prompt_ids,
+        )
+        for row, messages, prompt_ids in zip(file.rows, dressed, encoded, strict=True)
+    ]
+
+
+def check_verifiers(file: ProblemFile, data: DataConfig) -> None:
+    """Every row's verifier exists. Data may choose among ours, never name code to run."""
+    try:
+        path_of(data.verifier)
+    except UnknownVerifier as error:
+        raise DataError(f"data.verifier: {error}") from error
+    allowed = {data.verifier, *VERIFIERS, *ALIASES}
+    for where, row in zip(file.places, file.rows, strict=True):
+        name = row.verifier
+        if name is None or name in allowed:
+            continue
+        if ":" in name:
+            raise DataError(
+                f"{where} key 'verifier' names the code {shorten(name)}, which data may not; to "
+                "run it for every row, set data.verifier to it and remove the key"
+            )
+        try:
+            path_of(name)
+        except UnknownVerifier as error:
+            raise DataError(f"{where} key 'verifier': {error}") from error
+
+
+def _dress(where: str, messages: tuple[Message, ...], data: DataConfig) -> tuple[Message, ...]:
+    last = messages[-1]
+    dressed = (*messages[:-1], Message(role=last.role, content=last.content + data.suffix))
+    if data.system_prompt is None:
+        return dressed
+    if any(message.role == "system" for message in messages):
+        raise DataError(
+            f"{where} has a system turn of its own, and data.system_prompt would be a second; "
+            "remove one of them"
+        )
+    return (Message(role="system", content=data.system_prompt), *dressed)
+
+
+def _render(where: str, messages: Sequence[Message], template: ChatTemplate) -> str:
+    for message in messages:
+        _refuse_control_tokens(where, message.content, template)
+    try:
+        return template.render(messages)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
+
+
+def _refuse_control_tokens(where: str, text: str, template: ChatTemplate) -> None:
+    token = template.control_token(text)
+    if token is not None:
+        raise DataError(
+            f"{where} holds {shorten(token)}, a control token of the model: it would forge a turn; "
+            "remove it or spell it otherwise"
+        )
+
+
+def _refuse_lengths(
+    file: ProblemFile, encoded: list[tuple[int, ...]], data: DataConfig, template: ChatTemplate
+) -> None:
+    limit, name = data.max_prompt_tokens, "data.max_prompt_tokens"
+    way_out = "raise data.max_prompt_tokens, or remove them"
+    if template.max_tokens is not None and template.max_tokens <= limit:
+        limit, name = template.max_tokens - 1, "what the model's context leaves for a prompt,"
+        way_out = "remove them, or take a model with a longer context"
+    lengths = [len(ids) for ids in encoded]
+    if min(lengths, default=1) == 0:
+        raise DataError(f"{file.places[lengths.index(0)]} renders to no token; remove it")
+    num_longer = sum(length > limit for length in lengths)
+    if num_longer:
+        longest = max(range(len(lengths)), key=lengths.__getitem__)
+        raise DataError(
+            f"{num_longer} of {len(lengths)} prompts are longer than {name} {limit} tokens: the "
+            f"longest, {file.places[longest]} (id {shorten(file.rows[longest].id)}), has "
+            f"{lengths[longest]}; {way_out}"
+        )
