@@ -11,13 +11,14 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 from yaml import YAMLError
 
+from configs.errors import UserError
 from configs.schema import RunConfig
 
 PRESETS = Path(__file__).parent / "presets"
 ENVIRONMENT_PREFIX = "LACONIC__"
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError):
     """What the user wrote cannot be run; the message is one line and names the way out."""
 
 

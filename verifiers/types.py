@@ -188,6 +188,8 @@ class Lease:
     """The optimizer step it feeds: it turns version ``step`` into ``step + 1``."""
     epoch: int
     """Grows with every lease and every restart; an acknowledgement of an older one is refused."""
+    is_ready: bool
+    """Enough was accepted, or the data ended. Until then the lease is asked for again, and grows."""
     first_ticket: int
     end_ticket: int
     """One past the last ticket. Tickets are consumed in order, so a lease is a range."""
@@ -196,6 +198,11 @@ class Lease:
     num_stale: int
     max_lag: int
     """Largest ``step - first_version`` among its rollouts (0 when it has none)."""
+    num_written: int
+    """Rollouts of its groups, rejected ones included."""
+    written_tokens: int
+    reasons: dict[str, int]
+    """Why the others were rejected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,35 @@
+# `make demo` and `make test` need nothing but Python >= 3.11, pip and a C++ compiler.
+EXTRA ?= cpu
+PYTHON_IN_VENV := .venv/bin/python
+export TORCH_EXTENSIONS_DIR := $(CURDIR)/.venv/torch_extensions
+
+.PHONY: setup demo test check fast format lock clean
+
+setup: ## the virtual environment, with every package of requirements/$(EXTRA).lock
+	@requirements/setup.sh $(EXTRA)
+
+demo: setup ## train the made model on this machine and show before and after
+	@.venv/bin/laconic demo
+
+test: setup ## everything, on real parts
+	@$(PYTHON_IN_VENV) -m pytest
+
+fast: setup ## tests of logic only: no Ray, no engine
+	@$(PYTHON_IN_VENV) -m pytest -q tests/unit
+
+check: setup ## format, lint, types, import contracts, fast tests
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@PYTHONPATH=. .venv/bin/lint-imports
+	@.venv/bin/pyright
+	@$(PYTHON_IN_VENV) -m pytest -q tests/unit
+
+format: setup
+	@.venv/bin/ruff check --fix .
+	@.venv/bin/ruff format .
+
+lock: setup ## resolve pyproject.toml anew
+	@requirements/lock.sh
+
+clean: ## what set-up and tests made here; the models stay in the user's cache
+	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache

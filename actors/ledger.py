@@ -1,0 +1,190 @@
+"""Who holds which ticket: the state that the replay log describes, and nothing else.
+
+Live and after a restart the same ``apply`` runs over the same records, so what a restart rebuilds
+is what was there. Tickets are consumed strictly in order, hence one number says what was trained: everything
+below ``trained``.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from verifiers.types import Outcome, Rollout, Settlement
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """Rollouts, except where a name says groups. ``check`` holds after every record."""
+
+    issued_groups: int
+    running_groups: int
+    settled_groups: int
+    settled: int
+    accepted: int
+    rejected: dict[str, int]
+    trained: int
+    queued: int
+    dropped: dict[str, int]
+    generated_tokens: int
+    trained_tokens: int
+
+    def check(self) -> None:
+        assert self.issued_groups == self.running_groups + self.settled_groups, self
+        assert self.settled == self.accepted + sum(self.rejected.values()), self
+        assert self.accepted == self.trained + self.queued + sum(self.dropped.values()), self
+
+
+@dataclass(slots=True)
+class _Consumed:
+    """What one optimizer step took, kept so that a restart can take it back."""
+
+    first: int
+    end: int
+    trained: int
+    tokens: int
+    dropped: Counter[str]
+
+
+@dataclass(slots=True)
+class Ledger:
+    attempts: dict[int, int] = field(default_factory=dict)
+    """Ticket to the number of the attempt that is out, or that settled it."""
+    problems: dict[int, str] = field(default_factory=dict)
+    settled: dict[int, Settlement] = field(default_factory=dict)
+    forgotten: int = 0
+    """Tickets below this one were trained before the oldest checkpoint; only their sums are kept."""
+    trained: int = 0
+    """First ticket that no acknowledged optimizer step has taken."""
+    consumed: dict[int, _Consumed] = field(default_factory=dict)
+    """By optimizer step."""
+    _reasons: Counter[str] = field(default_factory=Counter)
+    _num_settled: int = 0
+    _num_accepted: int = 0
+    _generated_tokens: int = 0
+
+    @property
+    def num_issued(self) -> int:
+        return self.forgotten + len(self.attempts)
+
+    def unsettled(self) -> list[int]:
+        return [number for number in self.attempts if number not in self.settled]
+
+    def apply(self, record: Record) -> None:
+        match record["kind"]:
+            case "issue":
+                self._issue(record)
+            case "settle":
+                self._settle(decode_settlement(record))
+            case "ack":
+                self._acknowledge(record)
+            case "commit":
+                self._forget_below(record["oldest_ticket"])
+            case "resume":
+                self._take_back_after(record["step"])
+            case unknown:
+                raise ValueError(f"the queue's log holds an unknown record {unknown!r}")
+
+    def accepts(self, ticket: int, attempt: int) -> bool:
+        """False for the late result of an attempt that was given up, and for a repeated one."""
+        return self.attempts.get(ticket) == attempt and ticket not in self.settled
+
+    def counts(self) -> Counts:
+        waiting = (s for ticket, s in self.settled.items() if ticket >= self.trained)
+        steps = self.consumed.values()
+        return Counts(
+            issued_groups=self.num_issued,
+            running_groups=len(self.unsettled()),
+            settled_groups=self.forgotten + len(self.settled),
+            settled=self._num_settled,
+            accepted=self._num_accepted,
+            rejected=dict(self._reasons),
+            trained=sum(step.trained for step in steps),
+            queued=sum(len(settlement.rollouts) for settlement in waiting),
+            dropped=dict(sum((step.dropped for step in steps), Counter[str]())),
+            generated_tokens=self._generated_tokens,
+            trained_tokens=sum(step.tokens for step in steps),
+        )
+
+    def _settle(self, settlement: Settlement) -> None:
+        self.settled[settlement.ticket] = settlement
+        self._num_settled += len(settlement.outcomes)
+        self._num_accepted += len(settlement.rollouts)
+        self._reasons.update(o.reason for o in settlement.outcomes if o.reason is not None)
+        self._generated_tokens += sum(o.num_tokens for o in settlement.outcomes)
+
+    def _issue(self, record: Record) -> None:
+        number = record["ticket"]
+        if number > self.num_issued:
+            raise ValueError(f"ticket {number} was issued before ticket {self.num_issued}")
+        self.attempts[number] = record["attempt"]
+        self.problems[number] = record["problem"]
+
+    def _acknowledge(self, record: Record) -> None:
+        if record["first"] != self.trained:
+            raise ValueError(
+                f"step {record['step']} acknowledges {record['first']}, not {self.trained}"
+            )
+        self.trained = record["end"]
+        self.consumed[record["step"]] = _Consumed(
+            first=record["first"],
+            end=record["end"],
+            trained=record["trained"],
+            tokens=record["tokens"],
+            dropped=Counter(record["dropped"]),
+        )
+
+    def _forget_below(self, ticket: int) -> None:
+        for number in range(self.forgotten, ticket):
+            del self.attempts[number], self.problems[number], self.settled[number]
+        self.forgotten = max(self.forgotten, ticket)
+
+    def _take_back_after(self, step: int) -> None:
+        """Steps from ``step`` on were taken after the checkpoint: their groups are to be had again."""
+        self.consumed = {s: taken for s, taken in self.consumed.items() if s < step}
+        self.trained = max((taken.end for taken in self.consumed.values()), default=0)
+
+
+def encode_settlement(settlement: Settlement) -> Record:
+    return {
+        "kind": "settle",
+        "ticket": settlement.ticket,
+        "attempt": settlement.attempt,
+        "outcomes": [
+            [o.rollout_id, o.status, o.reason, o.num_tokens, o.first_version, o.last_version]
+            for o in settlement.outcomes
+        ],
+        "rollouts": [
+            [r.id, r.prompt_ids, r.response_ids, r.first_version, r.last_version]
+            for r in settlement.rollouts
+        ],
+    }
+
+
+def decode_settlement(record: Record) -> Settlement:
+    return Settlement(
+        ticket=record["ticket"],
+        attempt=record["attempt"],
+        outcomes=tuple(
+            Outcome(
+                rollout_id=rollout_id,
+                status=status,
+                reason=reason,
+                num_tokens=num_tokens,
+                first_version=first,
+                last_version=last,
+            )
+            for rollout_id, status, reason, num_tokens, first, last in record["outcomes"]
+        ),
+        rollouts=tuple(
+            Rollout(
+                id=rollout_id,
+                prompt_ids=tuple(prompt),
+                response_ids=tuple(response),
+                first_version=first,
+                last_version=last,
+            )
+            for rollout_id, prompt, response, first, last in record["rollouts"]
+        ),
+    )

@@ -1,0 +1,257 @@
+"""The durable queue between judges and learner, and the gate through which problems enter.
+
+Tickets are consumed strictly in the order of their numbers, never in finish order: short answers
+finish first, and a queue filled by them would shorten what is trained whatever the method.
+
+Lag is bounded at the gate, not by throwing away. With P groups a step, a ticket with N others
+before it is trained N // P steps from now, so it may go out while
+
+    number < gathered + (max_lag + 1 - (step - version)) * P
+
+where ``step`` is the next step to be leased, ``version`` what the engines hold, and ``gathered`` the
+tickets already taken for a step.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from actors.ledger import Counts, Ledger, encode_settlement
+from actors.replay_log import ReplayLog, read_log
+from configs.run_files import Fate
+from configs.schema import RunConfig
+from verifiers.types import Lease, Rollout, Settlement
+
+INVARIANTS_EVERY = 16
+"""Acknowledged steps between checks of every count; with ``debug`` it is each one."""
+
+
+class RecordsFates(Protocol):
+    async def fates(self, rows: list[Fate]) -> None: ...
+
+
+class ReplayQueue:
+    """A plain class; ``cluster.spawn`` makes it an actor. Nothing is acknowledged before it is on disk."""
+
+    def __init__(self, directory: str, config: RunConfig, recorder: RecordsFates) -> None:
+        self._directory = Path(directory)
+        self._config = config
+        self._recorder = recorder
+        self._ledger = Ledger()
+        self._changed = asyncio.Condition()
+        self._step = 0
+        self._version = 0
+        self._gathered = 0
+        self._epoch = 0
+        self._end: int | None = None
+        self._open = _OpenLease(first=0)
+        self._lease: Lease | None = None
+        self._settled_at_us: dict[int, int] = {}
+
+    async def open(self, step: int) -> dict[int, str]:
+        """Rebuild what was there and go on from optimizer step ``step``, the checkpoint's.
+
+        Returns the tickets that were out when the last process ended, with their problem's id: they
+        are to be issued again. Steps after the checkpoint are taken back, their groups kept.
+        """
+        for record in read_log(self._directory):
+            self._ledger.apply(record)
+        self._log = ReplayLog(self._directory)
+        self._write({"kind": "resume", "step": step, "boot": self._log.boot})
+        self._step = self._version = step
+        self._gathered = self._ledger.trained
+        self._open = _OpenLease(first=self._gathered)
+        self._epoch = self._log.boot << 32
+        self._ledger.counts().check()
+        return {number: self._ledger.problems[number] for number in self._ledger.unsettled()}
+
+    async def num_issued(self) -> int:
+        return self._ledger.num_issued
+
+    async def issue(self, number: int, problem_id: str) -> int:
+        """Wait until ticket ``number`` may go out; returns which attempt at it this is."""
+        async with self._changed:
+            await self._wait(lambda: number < self._limit(), f"room for ticket {number}")
+            attempt = self._ledger.attempts.get(number, -1) + 1
+            record = {"kind": "issue", "ticket": number, "attempt": attempt, "problem": problem_id}
+            self._write(record | {"version": self._version, "at_us": _now_us()})
+        return attempt
+
+    async def end_of_data(self, number: int) -> None:
+        """No ticket from ``number`` on will ever come; a last step may be short."""
+        async with self._changed:
+            self._end = number
+            self._changed.notify_all()
+
+    async def settle(self, settlement: Settlement) -> bool:
+        """Keep a judged group. False: another attempt at this ticket is out, or it was settled."""
+        async with self._changed:
+            if not self._ledger.accepts(settlement.ticket, settlement.attempt):
+                return False
+            self._write(encode_settlement(settlement))
+            self._settled_at_us[settlement.ticket] = _now_us()
+            self._changed.notify_all()
+        return True
+
+    async def lease(self, step: int) -> Lease:
+        """Take ``batch.problems`` more groups for optimizer step ``step``, once they are settled.
+
+        Asked again it adds to the same lease, until enough was accepted or the data ended; then
+        ``is_ready`` is true, and an empty lease means that there is nothing left to learn from.
+        """
+        async with self._changed:
+            assert step == self._step and self._lease is None, (step, self._step, self._lease)
+            end = self._gathered + self._config.batch.problems
+            await self._wait(lambda: self._is_settled_below(end), "groups to be settled")
+            end = min(end, self._end) if self._end is not None else end
+            for ticket in range(self._gathered, end):
+                self._open.add(self._ledger.settled[ticket], step, self._config.max_lag)
+            self._gathered = end
+            enough = len(self._open.fresh) >= self._config.batch.min_rollouts
+            self._epoch += 1
+            lease = self._open.describe(step, self._epoch, end, is_ready=enough or end == self._end)
+            if lease.is_ready:
+                self._lease = lease
+                self._step += 1
+            self._changed.notify_all()
+        return lease
+
+    async def payload(self, step: int, epoch: int) -> list[Rollout]:
+        """The rollouts of the open lease. Every learner rank asks for itself."""
+        if self._lease is None or (self._lease.step, self._lease.epoch) != (step, epoch):
+            raise ValueError(f"lease {epoch} of step {step} is no longer open")
+        return self._open.fresh
+
+    async def ack(self, lease: Lease, *, skipped: bool) -> None:
+        """The optimizer step was taken (or ``skipped``: its rollouts are dropped)."""
+        async with self._changed:
+            if self._lease != lease:
+                raise ValueError(f"lease {lease.epoch} of step {lease.step} is no longer open")
+            taken = self._open
+            dropped = {"stale": len(taken.stale), "skipped": len(taken.fresh) if skipped else 0}
+            trained = [] if skipped else taken.fresh
+            record = {
+                "kind": "ack",
+                "step": lease.step,
+                "first": lease.first_ticket,
+                "end": lease.end_ticket,
+                "trained": len(trained),
+                "tokens": sum(len(rollout.response_ids) for rollout in trained),
+                "dropped": {reason: count for reason, count in dropped.items() if count > 0},
+            }
+            self._write(record)
+            self._lease = None
+            self._open = _OpenLease(first=lease.end_ticket)
+        if self._config.debug or lease.step % INVARIANTS_EVERY == 0:
+            self._ledger.counts().check()
+        await self._recorder.fates(self._fates(lease, taken, skipped))
+
+    async def commit(self, step: int, oldest_ticket: int) -> None:
+        """A checkpoint of version ``step`` is whole; the oldest kept one stands at ``oldest_ticket``."""
+        async with self._changed:
+            self._write({"kind": "commit", "step": step, "oldest_ticket": oldest_ticket})
+
+    async def published(self, version: int) -> None:
+        """Every engine now writes with ``version``."""
+        async with self._changed:
+            self._version = version
+            self._changed.notify_all()
+
+    async def counts(self) -> Counts:
+        return self._ledger.counts()
+
+    async def close(self) -> None:
+        self._log.close()
+
+    def _limit(self) -> int:
+        """First ticket that may not go out yet. The run's last step needs no ticket after it."""
+        per_step = self._config.batch.problems
+        ahead = self._config.max_lag + 1 - (self._step - self._version)
+        return self._gathered + per_step * min(ahead, self._config.steps - self._step)
+
+    def _is_settled_below(self, end: int) -> bool:
+        if self._end is not None:
+            end = min(end, self._end)
+        return all(ticket in self._ledger.settled for ticket in range(self._gathered, end))
+
+    async def _wait(self, ready: Callable[[], bool], what: str) -> None:
+        limit = self._config.cluster.wait_timeout_s
+        try:
+            await asyncio.wait_for(self._changed.wait_for(ready), limit)
+        except TimeoutError:
+            raise TimeoutError(
+                f"the queue waited {limit:.0f} s for {what}: step {self._step}, engines at version "
+                f"{self._version}, {len(self._ledger.unsettled())} groups out"
+            ) from None
+
+    def _write(self, record: dict[str, Any]) -> None:
+        """On disk first, then in memory: what is lost with the process was never promised."""
+        self._log.append(record)
+        self._ledger.apply(record)
+
+    def _fates(self, lease: Lease, taken: "_OpenLease", skipped: bool) -> list[Fate]:
+        now = _now_us()
+
+        def fate(rollout: Rollout, name: str) -> Fate:
+            ticket = int(rollout.id.split(".")[0])
+            return Fate(
+                rollout_id=rollout.id,
+                fate=name,
+                step=lease.step,
+                lag=lease.step - rollout.first_version,
+                version=lease.step,
+                at_us=now,
+                queue_ms=(now - self._settled_at_us.get(ticket, now)) / 1000,
+                loss_tokens=len(rollout.response_ids) if name == "trained" else 0,
+            )
+
+        rows = [fate(rollout, "aborted" if skipped else "trained") for rollout in taken.fresh]
+        rows += [fate(rollout, "stale") for rollout in taken.stale]
+        for ticket in range(lease.first_ticket, lease.end_ticket):
+            self._settled_at_us.pop(ticket, None)
+        return rows
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
+@dataclass(slots=True)
+class _OpenLease:
+    """What has been gathered for the next optimizer step so far."""
+
+    first: int
+    fresh: list[Rollout] = field(default_factory=list)
+    stale: list[Rollout] = field(default_factory=list)
+    reasons: Counter[str] = field(default_factory=Counter)
+    num_written: int = 0
+    written_tokens: int = 0
+
+    def add(self, settlement: Settlement, step: int, max_lag: int) -> None:
+        """A lag below zero is a group of steps that a restart took back: as far off, so as stale."""
+        self.num_written += len(settlement.outcomes)
+        self.written_tokens += sum(o.num_tokens for o in settlement.outcomes)
+        self.reasons.update(o.reason for o in settlement.outcomes if o.reason is not None)
+        for rollout in settlement.rollouts:
+            is_fresh = abs(step - rollout.first_version) <= max_lag
+            (self.fresh if is_fresh else self.stale).append(rollout)
+
+    def describe(self, step: int, epoch: int, end: int, *, is_ready: bool) -> Lease:
+        return Lease(
+            step=step,
+            epoch=epoch,
+            is_ready=is_ready,
+            first_ticket=self.first,
+            end_ticket=end,
+            num_rollouts=len(self.fresh),
+            num_tokens=sum(len(rollout.response_ids) for rollout in self.fresh),
+            num_stale=len(self.stale),
+            max_lag=max((step - rollout.first_version for rollout in self.fresh), default=0),
+            num_written=self.num_written,
+            written_tokens=self.written_tokens,
+            reasons=dict(self.reasons),
+        )

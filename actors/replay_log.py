@@ -1,0 +1,73 @@
+"""The append-only file behind the replay queue: what is written here survives the process.
+
+One JSON object a line, each behind its own checksum, so that a torn tail is told apart from data.
+"""
+
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+Record = dict[str, Any]
+
+
+class LogDamaged(RuntimeError):
+    """A line in the middle of the log is not what was written."""
+
+
+class ReplayLog:
+    """One file a boot, ``log-0001.jsonl``, ``log-0002.jsonl``, …: an old boot's file never changes."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.boot = 1 + len(log_files(directory))
+        self._file = (directory / f"log-{self.boot:04d}.jsonl").open("xb")
+        _sync_directory(directory)
+
+    def append(self, record: Record, *, durable: bool = True) -> None:
+        """``durable``: on the disk, not only handed to the system, when this returns."""
+        self._file.write(_encode(record))
+        self._file.flush()
+        if durable:
+            os.fdatasync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def log_files(directory: Path) -> list[Path]:
+    return sorted(directory.glob("log-*.jsonl"))
+
+
+def read_log(directory: Path) -> Iterator[Record]:
+    """Every whole record in the order of writing. A torn last line of a file was never promised."""
+    for path in log_files(directory):
+        lines = path.read_bytes().split(b"\n")
+        for number, line in enumerate(lines, start=1):
+            record = _decode(line)
+            if record is not None:
+                yield record
+            elif number < len(lines) - 1:
+                raise LogDamaged(f"{path.name} line {number} fails its checksum; restore the file")
+
+
+def _encode(record: Record) -> bytes:
+    body = json.dumps(record, separators=(",", ":"), ensure_ascii=True).encode()
+    return b"%08x %s\n" % (zlib.crc32(body), body)
+
+
+def _decode(line: bytes) -> Record | None:
+    checksum, _, body = line.partition(b" ")
+    if not body or checksum != b"%08x" % zlib.crc32(body):
+        return None
+    return json.loads(body)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,43 @@
+"""From a checked configuration to a running job: prepare, connect, train, disconnect."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+from cluster.live import open_live
+from cluster.plan import make_plan, require
+from cluster.prepare import needed_bytes, prepare
+from cluster.ray_session import connect, disconnect
+from cluster.run_dir import locate, require_space
+from cluster.train import Job, train
+from configs.schema import RunConfig
+
+
+def launch(config: RunConfig, preset: str, *, resume: bool) -> tuple[dict[str, Any], Path]:
+    """Train and return the summary and the run's folder. The folder appears when all is checked."""
+    run_dir = locate(config, preset, resume=resume)
+    with open_live(sys.stdout) as display:
+        prepared = prepare(config, lambda line: display.progress("preparing", line))
+        for warning in prepared.warnings:
+            display.note(f"warning: {warning}")
+        display.note(prepared.summary)
+        require_space(run_dir.path, needed_bytes(config, prepared.model_dir))
+        try:
+            display.progress("starting", "Ray")
+            resources = connect(config)
+            plan = make_plan(config, gpus_seen=resources.gpus)
+            require(plan, resources)
+            run_dir.create(config, preset)
+            display.note(f"run directory: {run_dir.path}")
+            job = Job(
+                config=config,
+                plan=plan,
+                run_dir=run_dir,
+                model_dir=prepared.model_dir,
+                source=prepared.source,
+                display=display,
+            )
+            return asyncio.run(train(job)), run_dir.path
+        finally:
+            disconnect()

@@ -1,0 +1,37 @@
+"""The learner ranks as one learner: every call goes to all of them and all must answer."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from verifiers.types import Lease, PublishedWeights
+
+
+class LearnerGroup:
+    def __init__(self, ranks: Sequence[Any], weights_dir: Path) -> None:
+        self._ranks = ranks
+        self._weights_dir = weights_dir
+
+    async def start(self, device: Literal["cpu", "cuda"], total_steps: int) -> Any:
+        address = await self._ranks[0].address()
+        return (await self._all("start", address, device, total_steps))[0]
+
+    async def step(self, lease: Lease) -> Any:
+        return (await self._all("step", lease))[0]
+
+    async def publish(self, version: int) -> PublishedWeights:
+        return (await self._all("publish", str(self._weights_dir), version))[0]
+
+    async def save(self, directory: Path) -> None:
+        await self._all("save", str(directory))
+
+    async def load(self, directory: Path) -> None:
+        await self._all("load", str(directory))
+
+    async def close(self) -> None:
+        await self._all("close")
+
+    async def _all(self, method: str, *args: Any) -> list[Any]:
+        """One rank that fails leaves the others in a collective: its error is raised at once."""
+        return await asyncio.gather(*(getattr(rank, method)(*args) for rank in self._ranks))

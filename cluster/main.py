@@ -1,0 +1,180 @@
+"""The command line. Heavy imports wait until a command needs them: a typo must be told at once."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from configs.errors import UserError
+from configs.load import dump, load
+from configs.schema import RunConfig
+
+RESUMABLE = 75
+"""Exit code of a run that was stopped after a commit."""
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Teach a reasoning model to say less and still be right.",
+)
+
+Preset = Annotated[str, typer.Argument(help="A preset's name or a YAML file.")]
+Settings = Annotated[
+    list[str] | None, typer.Argument(help="key=value, or further YAML files; the later wins.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
+
+
+@app.command()
+def train(
+    preset: Preset,
+    settings: Settings = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run name=….")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan; start nothing.")
+    ] = False,
+) -> None:
+    """Train a model on its own answers that are right and short enough."""
+    config = load(preset, settings or [])
+    if dry_run:
+        _print_plan(config)
+        return
+    _train(config, preset, resume=resume)
+
+
+@app.command()
+def demo() -> None:
+    """Train the made model for a few minutes and show what became of it."""
+    summary, run_dir = _train(load("tiny", []), "demo", resume=False)
+    from cluster.before_after import show  # noqa: PLC0415  rich is not for a typo
+
+    show(summary, run_dir)
+
+
+@app.command("eval")
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A run, a checkpoint, a model folder or name.")],
+    settings: Settings = None,
+    preset: Annotated[str | None, typer.Option(help="Settings to start from.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Accuracy and length of a model on held-out problems."""
+    from cluster.evaluate import configure, evaluate_model  # noqa: PLC0415  heavy
+
+    config = configure(model, preset, settings or [])
+    summary = evaluate_model(config)
+    if as_json:
+        typer.echo(json.dumps(summary))
+        return
+    low, high = summary["accuracy_ci"]
+    typer.echo(
+        f"accuracy {100 * summary['accuracy']:.1f} % [{100 * low:.1f}, {100 * high:.1f}], "
+        f"mean {summary['mean_tokens']:.1f} tokens, p90 {summary['p90_tokens']:.0f}, "
+        f"truncated {100 * summary['truncated']:.1f} % "
+        f"({summary['problems']} problems x {summary['samples']})"
+    )
+
+
+@app.command()
+def validate(preset: Preset, settings: Settings = None) -> None:
+    """Check configuration, model and data; exit 2 with one line when something is wrong."""
+    config = load(preset, settings or [])
+    from cluster.prepare import prepare  # noqa: PLC0415  heavy
+
+    prepared = prepare(config, _say)
+    for warning in prepared.warnings:
+        _say(f"warning: {warning}")
+    typer.echo(f"ok: {prepared.summary}")
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Versions, devices, disk and settings of this machine, with advice."""
+    from cluster.doctor import checks, render  # noqa: PLC0415  only this command needs it
+
+    found = checks()
+    typer.echo(render(found, as_json))
+    raise typer.Exit(1 if any(check.ok is False for check in found) else 0)
+
+
+@app.command()
+def export(
+    source: Annotated[Path, typer.Argument(help="A run directory or one of its checkpoints.")],
+    target: Annotated[Path, typer.Argument(help="The folder to write.")],
+) -> None:
+    """Write a plain Hugging Face folder that transformers and vLLM load."""
+    from cluster.export import export_model  # noqa: PLC0415  only this command needs it
+
+    typer.echo(f"wrote {target} from {export_model(source, target)}")
+
+
+@app.command()
+def verify(
+    file: Annotated[Path, typer.Argument(help="JSONL rows {id, answer, response, verifier?}.")],
+    verifier: Annotated[str, typer.Option(help="Judge for rows that name none.")] = "math",
+) -> None:
+    """Judge answers that are already written: one JSON line each."""
+    from cluster.verify import verify_lines  # noqa: PLC0415  only this command needs it
+
+    verify_lines(file, verifier, typer.echo)
+
+
+def main() -> None:
+    """``python -m cluster.main tiny steps=3`` is ``train tiny steps=3``."""
+    arguments = sys.argv[1:]
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in _commands():
+        arguments = ["train", *arguments]
+    try:
+        app(arguments)
+    except UserError as error:
+        sys.exit(_failed(error, 2))
+
+
+def _commands() -> list[str]:
+    return ["train", "demo", "eval", "validate", "doctor", "export", "verify"]
+
+
+def _train(config: RunConfig, preset: str, *, resume: bool) -> tuple[dict[str, Any], Path]:
+    from cluster.launch import launch  # noqa: PLC0415  heavy
+    from cluster.spawn import ActorFailed  # noqa: PLC0415  heavy
+    from cluster.train import Stopped  # noqa: PLC0415  heavy
+
+    try:
+        return launch(config, preset, resume=resume)
+    except Stopped as stopped:
+        raise typer.Exit(_failed(stopped, RESUMABLE)) from None
+    except (ActorFailed, TimeoutError, RuntimeError, OSError) as error:
+        raise typer.Exit(_failed(error, 1)) from None
+
+
+def _print_plan(config: RunConfig) -> None:
+    from cluster.plan import batch_arithmetic, make_plan  # noqa: PLC0415
+    from cluster.ray_session import gpus_here  # noqa: PLC0415  heavy
+
+    plan = make_plan(config, gpus_seen=gpus_here())
+    typer.echo(dump(config))
+    typer.echo(f"# placement on {plan.device}")
+    for place in plan.places:
+        typer.echo(f"#   {place.name:12} {place.cpus:g} CPU  {place.gpus:g} GPU")
+    for line in batch_arithmetic(config):
+        typer.echo(f"# {line}")
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _failed(error: Exception, code: int) -> int:
+    """One line, whatever went wrong: the log files have the rest."""
+    _say(f"laconic: {' '.join(str(error).split()) or type(error).__name__}")
+    return code
+
+
+if __name__ == "__main__":
+    from laconic_cli import put_root_first
+
+    put_root_first()
+    main()

@@ -1,0 +1,39 @@
+"""Everything that can be wrong with a run, found before anything is written or started."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from actors.prompts import PromptSource
+from cluster.models import models_dir, resolve_model
+from configs.schema import RunConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    model_dir: str
+    source: PromptSource
+    summary: str
+    warnings: tuple[str, ...]
+
+
+def prepare(config: RunConfig, report: Callable[[str], None]) -> Prepared:
+    """The model is there and every row of the data can be asked; else one line that says why not."""
+    model_dir = resolve_model(config.model.path, report)
+    source = PromptSource(config, model_dir, models_dir())
+    loaded = source.load()
+    return Prepared(
+        model_dir=model_dir,
+        source=source,
+        summary=(
+            f"{loaded.num_train} problems to learn from, {loaded.num_heldout} held out, "
+            f"longest prompt {loaded.longest_prompt} tokens"
+        ),
+        warnings=tuple(loaded.warnings),
+    )
+
+
+def needed_bytes(config: RunConfig, model_dir: str) -> int:
+    """Disk for the checkpoints: weights and two moments in float32, and the plain weights."""
+    weights = sum(path.stat().st_size for path in Path(model_dir).glob("*.safetensors"))
+    return (config.checkpoint.keep + 1) * 8 * weights + (64 << 20)

@@ -1,0 +1,130 @@
+"""Turn what the loop returns into the figures that people read: files, panel, wandb."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from cluster.live import Display
+from cluster.loop import Loaded, StepTimes
+from cluster.tracker import Tracker
+from configs.schema import RunConfig
+from verifiers.types import Lease, PublishedWeights
+
+
+class Reports:
+    """The one place where metrics get their names. Nothing here decides anything."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        *,
+        recorder: Any,
+        queue: Any,
+        generators: Sequence[Any],
+        display: Display,
+        tracker: Tracker,
+        seconds_before: float,
+    ) -> None:
+        self._config = config
+        self._recorder = recorder
+        self._queue = queue
+        self._generators = generators
+        self._display = display
+        self._tracker = tracker
+        self._started = time.monotonic() - seconds_before
+        self._sync: dict[str, float] = {}
+        self._written = (time.monotonic(), 0)
+        self.phase = "starting"
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the run, its earlier processes included."""
+        return time.monotonic() - self._started
+
+    async def waiting(self, lease: Lease) -> None:
+        reasons = ", ".join(f"{name} {count}" for name, count in lease.reasons.items())
+        self._display.note(
+            f"step {lease.step + 1}: {lease.num_rollouts} of {lease.num_written} rollouts accepted "
+            f"({reasons}); taking more problems"
+        )
+        await self._recorder.event("batch_extended", step=lease.step, reasons=lease.reasons)
+
+    async def stepped(self, lease: Lease, metrics: Any, times: StepTimes) -> None:
+        counts = await self._queue.counts()
+        row = {
+            "at_us": times.published_us,
+            "steps": self._config.steps,
+            "version": lease.step + 1,
+            **asdict(metrics),
+            "step": lease.step + 1,
+            "accepted": lease.num_rollouts,
+            "rollouts": lease.num_written,
+            "stale": lease.num_stale,
+            "mean_tokens": lease.written_tokens / max(1, lease.num_written),
+            "accepted_tokens_mean": lease.num_tokens / max(1, lease.num_rollouts),
+            "lag_max": lease.max_lag,
+            "generated_tokens_per_s": self._rate(counts.generated_tokens),
+            "wait_s": (times.leased_us - times.asked_us) / 1e6,
+            "train_s": (times.stepped_us - times.leased_us) / 1e6,
+            "publish_s": (times.published_us - times.stepped_us) / 1e6,
+            "sync_s": self._sync.get("seconds", 0.0),
+            "stall_s": self._sync.get("stall_s", 0.0),
+            "queued": counts.queued,
+            "running_groups": counts.running_groups,
+            "generated_tokens": counts.generated_tokens,
+            "trained_tokens": counts.trained_tokens,
+            **asdict(times),
+        }
+        self._display.step({**row, "reasons": lease.reasons})
+        self._tracker.step(row, lease.step + 1)
+        rejected = {f"rejected_{reason}": count for reason, count in lease.reasons.items()}
+        await self._recorder.step({**row, **rejected})
+
+    async def synced(self, weights: PublishedWeights, loads: Sequence[Loaded]) -> None:
+        slowest = max(loads, key=lambda load: load.seconds)
+        self._sync = {"seconds": slowest.seconds, "stall_s": slowest.stall_s}
+        await self._recorder.event(
+            "published",
+            version=weights.version,
+            fingerprint=weights.fingerprint,
+            bytes=weights.num_bytes,
+            seconds=slowest.seconds,
+            stall_s=slowest.stall_s,
+            in_flight=sum(load.in_flight for load in loads),
+        )
+
+    async def heartbeat(self) -> None:
+        counts, *engines = await asyncio.gather(
+            self._queue.counts(), *(generator.stats() for generator in self._generators)
+        )
+        await self._recorder.state(
+            {
+                "phase": self.phase,
+                "seconds": self.seconds,
+                "counts": asdict(counts),
+                "engines": [asdict(stats) for stats in engines],
+            }
+        )
+
+    async def evaluated(self, label: str, summary: dict[str, Any]) -> None:
+        low, high = summary["accuracy_ci"]
+        self._display.note(
+            f"{label}: accuracy {100 * summary['accuracy']:.1f} % [{100 * low:.1f}, {100 * high:.1f}], "
+            f"{summary['mean_tokens']:.1f} tokens on {summary['problems']} held-out problems"
+        )
+        self._tracker.step(
+            {f"eval/{k}": v for k, v in summary.items() if isinstance(v, float)}, summary["version"]
+        )
+        await self._recorder.event("evaluated", label=label, **summary)
+
+    async def ended(self, why: str) -> None:
+        self._display.note(why)
+        await self._recorder.event("ended_early", why=why)
+
+    def _rate(self, tokens: int) -> float:
+        """Tokens a second since the last step."""
+        (then, before), now = self._written, time.monotonic()
+        self._written = (now, tokens)
+        return (tokens - before) / max(now - then, 1e-9)

@@ -1,0 +1,133 @@
+"""A run's folder: made whole before anything starts, found again by ``--resume``."""
+
+import json
+import os
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from configs.errors import UserError
+from configs.load import dump, load_resolved
+from configs.run_files import RESOLVED, RUN, STATE, SUMMARY
+from configs.schema import RunConfig
+
+MAY_CHANGE = ("steps", "debug", "runs_dir", "name", "checkpoint", "recorder", "wandb", "cluster")
+"""Keys and sections that a resumed run may set anew; the rest decides what is learned."""
+
+
+class RunDirError(UserError):
+    """The folder cannot be used; one line with the way out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunDir:
+    path: Path
+    is_resumed: bool
+
+    @property
+    def queue(self) -> Path:
+        return self.path / "queue"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "weights"
+
+    def create(self, config: RunConfig, preset: str) -> None:
+        """Write what is to run. A resumed run keeps its first ``run.json`` and adds a start to it."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.weights.mkdir(exist_ok=True)
+            starts = self._read(RUN).get("starts", []) if self.is_resumed else []
+            starts.append({"at": _utc(), "command": sys.argv, "pid": os.getpid()})
+            run = {"name": self.path.name, "preset": preset, "starts": starts}
+            _replace(self.path / RESOLVED, dump(config))
+            _replace(self.path / RUN, json.dumps(run, indent=1))
+        except OSError as error:
+            raise RunDirError(f"cannot write the run directory {self.path}: {error}") from error
+
+    def seconds_before(self) -> float:
+        """Wall time of this run's earlier processes, as far as they could still tell."""
+        return float(self._read(STATE).get("seconds", 0.0))
+
+    def evaluation(self, label: str) -> dict[str, Any] | None:
+        return self._read(f"evals/{label}.json") or None
+
+    def keep_evaluation(self, label: str, summary: dict[str, Any]) -> None:
+        (self.path / "evals").mkdir(exist_ok=True)
+        _replace(self.path / f"evals/{label}.json", json.dumps(summary, indent=1))
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        _replace(self.path / SUMMARY, json.dumps(summary, indent=1))
+
+    def _read(self, name: str) -> dict[str, Any]:
+        try:
+            return json.loads((self.path / name).read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return {}
+
+
+def locate(config: RunConfig, preset: str, *, resume: bool) -> RunDir:
+    """Where the run lives. Nothing is written yet."""
+    runs = Path(config.runs_dir).expanduser()
+    if not runs.is_absolute() and os.environ.get("RAY_JOB_ID"):
+        runs = Path.home() / "laconic" / runs  # a job's working directory goes with the job
+    if resume and config.name is None:
+        raise RunDirError("--resume needs name=… : which run under runs_dir is to go on")
+    name = config.name or f"{Path(preset).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path = (runs / name).resolve()
+    exists = (path / RUN).is_file()
+    if resume and not exists:
+        raise RunDirError(f"{path} holds no run to resume; leave --resume out to start it")
+    if path.exists() and not resume and any(path.iterdir()):
+        raise RunDirError(f"{path} exists; add --resume to go on with it, or choose another name=…")
+    if resume:
+        _require_same(config, load_resolved(path / RESOLVED))
+    return RunDir(path=path, is_resumed=resume)
+
+
+def require_space(path: Path, needed_bytes: int) -> None:
+    """Refuse a run that would fill the disk with its checkpoints."""
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed_bytes:
+        raise RunDirError(
+            f"{existing} has {free / 2**30:.1f} GiB free and the run needs about "
+            f"{needed_bytes / 2**30:.1f} GiB; free some, or set runs_dir=… to another disk"
+        )
+
+
+def _require_same(config: RunConfig, before: RunConfig) -> None:
+    old, new = before.model_dump(mode="json"), config.model_dump(mode="json")
+    for key in old:
+        if key not in MAY_CHANGE and old[key] != new[key]:
+            where, was, now = _difference(key, old[key], new[key])
+            raise RunDirError(
+                f"--resume with another {where}: the run has {was!r}, the command says {now!r}. "
+                f"Give the same value, or start a new run"
+            )
+
+
+def _difference(key: str, old: Any, new: Any) -> tuple[str, Any, Any]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in old:
+            if old[name] != new.get(name):
+                return _difference(f"{key}.{name}", old[name], new.get(name))
+    return key, old, new
+
+
+def _replace(path: Path, text: str) -> None:
+    """Never half a file: a new one takes the old one's place."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+def _utc() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

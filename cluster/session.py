@@ -1,0 +1,110 @@
+"""The parts of a run as actors: started together, closed within one budget."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from actors.engine import make_vllm_engine
+from cluster.learner_group import LearnerGroup
+from cluster.plan import Place, Plan
+from cluster.ray_session import actor_environment
+from cluster.run_dir import RunDir
+from cluster.spawn import kill, spawn
+from configs.schema import RunConfig
+
+CLOSE_S = 20
+"""The whole teardown may take this long; then what is left is killed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actors:
+    generators: Sequence[Any]
+    judge: Any
+    queue: Any
+    recorder: Any
+    ranks: Sequence[Any]
+    learner: LearnerGroup
+
+    async def close(self) -> None:
+        # The files last: the others may still have something to say.
+        await close_all([*self.generators, *self.ranks, self.judge])
+        await close_all([self.queue, self.recorder])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """Where actors go: the same environment and log folder for all of one run."""
+
+    config: RunConfig
+    plan: Plan
+    log_dir: Path | None
+
+    def place(self, where: Place, class_path: str, *args: Any) -> Any:
+        return spawn(
+            class_path,
+            *args,
+            name=where.name,
+            num_cpus=where.cpus,
+            num_gpus=where.gpus,
+            environment=actor_environment(self.config, self.plan),
+            log_dir=self.log_dir,
+        )
+
+    def place_generators(self, model_dir: str, judge: Any) -> list[Any]:
+        config = self.config
+        generators = []
+        for index, where in enumerate(self.plan.engines):
+            make_engine = partial(
+                make_vllm_engine,
+                config.engine,
+                model_dir=model_dir,
+                device=self.plan.device,
+                threads=config.cluster.threads,
+                seed=config.seed + index,
+                trust_remote_code=config.model.trust_remote_code,
+                revision=config.model.revision,
+            )
+            generators.append(
+                self.place(
+                    where, "actors.generator:Generator", where.name, make_engine, judge, config
+                )
+            )
+        return generators
+
+
+def spawn_all(config: RunConfig, plan: Plan, run_dir: RunDir, model_dir: str) -> Actors:
+    """Every part of a training run. The slow ones first: their processes start while others do."""
+    stage = Stage(config=config, plan=plan, log_dir=run_dir.path / "logs")
+    recorder = stage.place(
+        plan.recorder, "actors.recorder:Recorder", str(run_dir.path), config.recorder
+    )
+    queue = stage.place(
+        plan.queue, "actors.replay:ReplayQueue", str(run_dir.queue), config, recorder
+    )
+    judge = stage.place(plan.judge, "actors.judge:Judge", config, queue, recorder)
+    generators = stage.place_generators(model_dir, judge)
+    ranks = [
+        stage.place(where, "learner.trainer:LearnerRank", index, config, model_dir, queue)
+        for index, where in enumerate(plan.ranks)
+    ]
+    return Actors(
+        generators=generators,
+        judge=judge,
+        queue=queue,
+        recorder=recorder,
+        ranks=ranks,
+        learner=LearnerGroup(ranks, run_dir.weights),
+    )
+
+
+async def close_all(parts: Sequence[Any]) -> None:
+    """Everyone at once and within one budget; what is still there after it is killed."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(CLOSE_S):
+            await asyncio.gather(*(part.close() for part in parts), return_exceptions=True)
+    for part in parts:
+        kill(part)

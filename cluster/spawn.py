@@ -1,0 +1,99 @@
+"""The only place where a plain class becomes a Ray actor."""
+
+import importlib
+import logging
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+
+class ActorFailed(RuntimeError):
+    """A part of the run died or refused; the message is the cause in one line."""
+
+
+class Hosted:
+    """What really runs in the actor's process: it imports the class there and hands calls on.
+
+    The driver names the class and never imports it, so it stays free of torch and vLLM.
+    """
+
+    def __init__(
+        self, name: str, log_dir: str | None, class_path: str, args: tuple[Any, ...]
+    ) -> None:
+        if log_dir is not None:
+            _log_to(Path(log_dir) / f"{name}.log")
+        module, _, class_name = class_path.partition(":")
+        self._name = name
+        self._part = getattr(importlib.import_module(module), class_name)(*args)
+
+    async def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await getattr(self._part, method)(*args, **kwargs)
+        except Exception:
+            logging.getLogger(__name__).exception("%s failed in %s", self._name, method)
+            raise
+
+
+class Remote:
+    """A hosted part's methods as plain coroutines: ``await remote.put(x)``."""
+
+    def __init__(self, name: str, handle: Any) -> None:
+        self._name = name
+        self._handle = handle
+
+    def __getattr__(self, method: str) -> Any:
+        if method.startswith("_"):  # never proxy what pickle looks for
+            raise AttributeError(method)
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return await self._handle.call.remote(method, *args, **kwargs)
+            except RayTaskError as error:
+                raise _explained(self._name, method, error) from error
+            except RayActorError as error:
+                reason = " ".join(str(error).split())[:300]
+                raise ActorFailed(f"{self._name} died during {method}: {reason}") from error
+
+        return call
+
+
+def spawn(
+    class_path: str,
+    *args: Any,
+    name: str,
+    num_cpus: float,
+    num_gpus: float = 0,
+    environment: dict[str, str] | None = None,
+    log_dir: Path | None = None,
+) -> Any:
+    """``spawn("actors.replay:ReplayQueue", …)``: the object, in a process of its own."""
+    actor = ray.remote(
+        num_cpus=num_cpus, num_gpus=num_gpus, runtime_env={"env_vars": environment or {}}
+    )(Hosted)
+    handle = actor.remote(name, str(log_dir) if log_dir else None, class_path, args)
+    return Remote(name, handle)
+
+
+def kill(remote: Any) -> None:
+    ray.kill(remote._handle, no_restart=True)
+
+
+def _explained(name: str, method: str, error: RayTaskError) -> Exception:
+    """A deadline or a refusal from deeper down keeps its own words; the rest says where it was."""
+    cause = error.cause if isinstance(error.cause, Exception) else error
+    if isinstance(cause, (ActorFailed, TimeoutError)):
+        return type(cause)(str(cause).splitlines()[0])
+    words = " ".join(str(cause).split()) or type(cause).__name__
+    return ActorFailed(f"{name} failed in {method}: {type(cause).__name__}: {words[:500]}")
+
+
+def _log_to(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(
+        filename=path,
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        force=True,
+    )

@@ -1,0 +1,44 @@
+"""Ask held-out problems of the engines that hold one version of the weights."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from configs.schema import RunConfig
+from evaluation.summary import Summary, summarize
+from verifiers.types import EvalSample, Problem, Sampling
+
+
+class Evaluates(Protocol):
+    async def evaluate(
+        self, problem: Problem, count: int, sampling: Sampling
+    ) -> tuple[EvalSample, ...]: ...
+
+
+async def evaluate(
+    engines: Sequence[Evaluates], problems: Sequence[Problem], config: RunConfig
+) -> tuple[list[EvalSample], Summary]:
+    """All problems at once, dealt over the engines; the engines queue what does not fit."""
+    sampling = eval_sampling(config)
+    answers = await asyncio.gather(
+        *(
+            engines[index % len(engines)].evaluate(problem, config.eval.samples, sampling)
+            for index, problem in enumerate(problems)
+        )
+    )
+    samples = [sample for group in answers for sample in group]
+    return samples, summarize(
+        samples, max_tokens=sampling.max_tokens, temperature=sampling.temperature
+    )
+
+
+def eval_sampling(config: RunConfig) -> Sampling:
+    room = config.engine.max_model_len - config.data.max_prompt_tokens
+    return Sampling(
+        temperature=config.eval.temperature,
+        top_p=config.eval.top_p,
+        top_k=-1,
+        min_p=0.0,
+        repetition_penalty=1.0,
+        max_tokens=config.eval.max_tokens or room,
+    )

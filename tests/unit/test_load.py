@@ -1,0 +1,95 @@
+"""What a user may write on the command line, and what one line they get for a mistake."""
+
+from pathlib import Path
+
+import pytest
+
+from configs.load import ConfigError, dump, known_keys, load, load_resolved, preset_names
+from configs.schema import RunConfig
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_every_preset_is_valid(preset: str):
+    assert isinstance(load(preset, []), RunConfig)
+
+
+def test_the_later_value_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    more = tmp_path / "more.yaml"
+    more.write_text("steps: 7\nfilter:\n  length_budget: 90\n")
+    monkeypatch.setenv("LACONIC__STEPS", "3")
+    monkeypatch.setenv("LACONIC__FILTER__LENGTH_BUDGET", "80")
+
+    assert load("tiny", []).steps == 3
+    assert load("tiny", []).filter.length_budget == 80
+    assert load("tiny", [str(more)]).filter.length_budget == 90
+    assert load("tiny", [str(more), "steps=9"]).steps == 9
+
+
+def test_numbers_are_numbers_and_a_misspelt_boolean_is_not_one():
+    assert load("tiny", ["learner.optimizer.lr=1e-6"]).learner.optimizer.lr == 1e-6
+    with pytest.raises(ConfigError, match="debug"):
+        load("tiny", ["debug=ture"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["lenght_budget=3"], ["lenght_budget", "'filter.length_budget'"]),
+        (["learner.optimizer.lrr=1"], ["'learner.optimizer.lr'"]),
+        (["steps=0"], ["steps=0", "greater than 0"]),
+        (["steps=some"], ["steps='some'", "integer"]),
+        (["steps"], ["key=value", "'steps'"]),
+        (["steps=???"], ["steps", "no value"]),
+        (["name=${oc.env:HOME}"], ["name", "interpolation"]),
+        (["filter=3"], ["'filter' is a section"]),
+        (["name=../../etc"], ["name=", "pattern"]),
+        (["sampling.temperature=0.7"], ["sampling.temperature=0.7", "1.0"]),
+        (["max_lag=0", "sync_every=2"], ["sync_every 2", "max_lag", "Raise max_lag"]),
+        (["sampling.max_tokens=5"], ["sampling.max_tokens 5", "filter.length_budget"]),
+        (["engine.max_model_len=128"], ["engine.max_model_len 128", "Raise"]),
+        (["eval.max_tokens=9999"], ["eval.max_tokens 9999", "Raise"]),
+        (["missing.yaml"], ["missing.yaml", "does not exist"]),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_it(settings: list[str], words: list[str]):
+    with pytest.raises(ConfigError) as failure:
+        load("tiny", settings)
+
+    message = str(failure.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+@pytest.mark.parametrize(
+    "content", ["- a\n- b\n", "steps: [1\n", "steps: 1\nsteps: 2\n", "name: ${oc.env:HOME}\n"]
+)
+def test_a_bad_file_is_refused_with_its_name(tmp_path: Path, content: str):
+    path = tmp_path / "bad.yaml"
+    path.write_text(content)
+
+    with pytest.raises(ConfigError, match=r"bad\.yaml"):
+        load("tiny", [str(path)])
+
+
+def test_an_unknown_key_in_a_file_is_refused_too(tmp_path: Path):
+    path = tmp_path / "more.yaml"
+    path.write_text("filter:\n  lenght_budget: 3\n")
+
+    with pytest.raises(ConfigError, match=r"filter\.length_budget"):
+        load("tiny", [str(path)])
+
+
+def test_the_resolved_file_gives_the_same_configuration_back(tmp_path: Path):
+    config = load("tiny", ["learner.optimizer.lr=3e-5", "name=a"])
+    path = tmp_path / "resolved.yaml"
+    path.write_text(dump(config))
+
+    assert load_resolved(path) == config
+
+
+def test_every_leaf_of_the_schema_can_be_set():
+    keys = set(known_keys())
+
+    assert {"steps", "filter.length_budget", "learner.optimizer.betas"} <= keys
+    assert "filter" not in keys

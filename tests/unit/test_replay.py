@@ -1,0 +1,316 @@
+"""The queue: order, lag, back-pressure, fencing, and what a restart finds."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from actors.replay import ReplayQueue
+from actors.replay_log import LogDamaged, ReplayLog, log_files, read_log
+from configs.load import load
+from configs.run_files import Fate
+from configs.schema import RunConfig
+from verifiers.types import Lease, Outcome, Rollout, Settlement, rollout_id
+
+GROUP = 2
+
+
+class Fates:
+    def __init__(self) -> None:
+        self.rows: list[Fate] = []
+
+    async def fates(self, rows: list[Fate]) -> None:
+        self.rows += rows
+
+
+def config(*settings: str) -> RunConfig:
+    defaults = ["batch.problems=2", f"sampling.group_size={GROUP}", "steps=6", "debug=true"]
+    return load("tiny", [*defaults, *settings])
+
+
+def settlement(ticket: int, *, version: int, accepted: int = 1, attempt: int = 0) -> Settlement:
+    """``accepted`` of the group's samples are right, the others wrong."""
+    ids = [rollout_id(ticket, attempt, sample) for sample in range(GROUP)]
+    return Settlement(
+        ticket=ticket,
+        attempt=attempt,
+        outcomes=tuple(
+            Outcome(
+                rollout_id=name,
+                status="correct" if sample < accepted else "wrong",
+                reason=None if sample < accepted else "wrong",
+                num_tokens=3,
+                first_version=version,
+                last_version=version,
+            )
+            for sample, name in enumerate(ids)
+        ),
+        rollouts=tuple(
+            Rollout(
+                id=name,
+                prompt_ids=(1, ticket),
+                response_ids=(2, 3, 4),
+                first_version=version,
+                last_version=version,
+            )
+            for name in ids[:accepted]
+        ),
+    )
+
+
+async def opened(
+    folder: Path, *settings: str, step: int = 0, fates: Fates | None = None
+) -> ReplayQueue:
+    queue = ReplayQueue(str(folder), config(*settings), fates or Fates())
+    await queue.open(step)
+    return queue
+
+
+async def fill(queue: ReplayQueue, tickets: range, *, version: int, accepted: int = 1) -> None:
+    for ticket in tickets:
+        attempt = await queue.issue(ticket, f"p{ticket}")
+        await queue.settle(settlement(ticket, version=version, accepted=accepted, attempt=attempt))
+
+
+async def is_blocked(waiting: asyncio.Task) -> bool:
+    for _ in range(5):
+        await asyncio.sleep(0)
+    return not waiting.done()
+
+
+async def step_once(queue: ReplayQueue, step: int, *, publish: bool = True) -> Lease:
+    lease = await queue.lease(step)
+    assert lease.is_ready
+    await queue.ack(lease, skipped=False)
+    if publish:
+        await queue.published(step + 1)
+    return lease
+
+
+@pytest.mark.parametrize("max_lag", [0, 1, 3])
+async def test_the_gate_opens_only_as_far_as_the_lag_bound_allows(tmp_path: Path, max_lag: int):
+    queue = await opened(tmp_path, f"max_lag={max_lag}")
+    for ticket in range(2 * (max_lag + 1)):
+        await queue.issue(ticket, "p")
+
+    blocked = asyncio.create_task(queue.issue(2 * (max_lag + 1), "p"))
+
+    assert await is_blocked(blocked)
+    blocked.cancel()
+
+
+async def test_a_lease_alone_opens_the_gate_only_when_lag_is_allowed(tmp_path: Path):
+    exact = await opened(tmp_path / "exact", "max_lag=0")
+    await fill(exact, range(2), version=0)
+    await exact.lease(0)
+    blocked = asyncio.create_task(exact.issue(2, "p"))
+    assert await is_blocked(blocked)
+
+    await exact.published(1)
+
+    await asyncio.wait_for(blocked, 1)
+
+
+@pytest.mark.parametrize("max_lag", [0, 1, 2])
+async def test_no_rollout_is_ever_trained_above_the_bound(tmp_path: Path, max_lag: int):
+    fates = Fates()
+    queue = await opened(tmp_path, f"max_lag={max_lag}", "steps=9", fates=fates)
+    version, ticket = 0, 0
+    for step in range(9):
+        while True:  # as greedy as the gate lets a generator be
+            waiting = asyncio.create_task(queue.issue(ticket, f"p{ticket}"))
+            if await is_blocked(waiting):
+                waiting.cancel()
+                break
+            await queue.settle(settlement(ticket, version=version))
+            ticket += 1
+        await step_once(queue, step, publish=False)
+        if step % (max_lag + 1) == max_lag:
+            version = step + 1
+            await queue.published(version)
+
+    assert len(fates.rows) == 18
+    assert max(row.lag for row in fates.rows) == max_lag
+    assert {row.fate for row in fates.rows} == {"trained"}
+
+
+async def test_the_last_step_asks_for_no_ticket_beyond_it(tmp_path: Path):
+    queue = await opened(tmp_path, "steps=1", "max_lag=3")
+    await fill(queue, range(2), version=0)
+
+    blocked = asyncio.create_task(queue.issue(2, "p"))
+
+    assert await is_blocked(blocked)
+    blocked.cancel()
+
+
+async def test_groups_are_leased_in_ticket_order_whatever_finished_first(tmp_path: Path):
+    queue = await opened(tmp_path)
+    for ticket in range(4):
+        await queue.issue(ticket, "p")
+    for ticket in (3, 2, 1):
+        await queue.settle(settlement(ticket, version=0))
+    waiting = asyncio.create_task(queue.lease(0))
+    assert await is_blocked(waiting)
+
+    await queue.settle(settlement(0, version=0))
+
+    lease = await asyncio.wait_for(waiting, 1)
+    rollouts = await queue.payload(0, lease.epoch)
+    assert [rollout.prompt_ids[1] for rollout in rollouts] == [0, 1]
+
+
+async def test_a_batch_without_an_accepted_rollout_grows_until_it_has_one(tmp_path: Path):
+    queue = await opened(tmp_path, "max_lag=0")
+    await fill(queue, range(2), version=0, accepted=0)
+    hungry = await queue.lease(0)
+    assert not hungry.is_ready
+    assert hungry.reasons == {"wrong": 4}
+
+    await fill(queue, range(2, 4), version=0)
+    lease = await queue.lease(0)
+
+    assert (lease.first_ticket, lease.end_ticket, lease.num_rollouts) == (0, 4, 2)
+    assert lease.is_ready
+
+
+async def test_rollouts_beyond_the_bound_are_dropped_as_stale_and_counted(tmp_path: Path):
+    fates = Fates()
+    queue = await opened(tmp_path, "max_lag=1", fates=fates)
+    await fill(queue, range(2), version=0)
+    await step_once(queue, 0)
+    await fill(queue, range(2, 4), version=1)
+    await step_once(queue, 1)
+    await fill(queue, range(4, 5), version=2)
+    await fill(queue, range(5, 6), version=0)
+
+    lease = await step_once(queue, 2)
+
+    assert (lease.num_rollouts, lease.num_stale, lease.max_lag) == (1, 1, 0)
+    assert (await queue.counts()).dropped == {"stale": 1}
+    assert [row.rollout_id for row in fates.rows if row.fate == "stale"] == ["000005.0.0"]
+
+
+async def test_a_skipped_step_drops_its_rollouts_with_a_reason(tmp_path: Path):
+    fates = Fates()
+    queue = await opened(tmp_path, fates=fates)
+    await fill(queue, range(2), version=0)
+
+    await queue.ack(await queue.lease(0), skipped=True)
+
+    counts = await queue.counts()
+    assert (counts.trained, counts.trained_tokens, counts.dropped) == (0, 0, {"skipped": 2})
+    assert {row.fate for row in fates.rows} == {"aborted"}
+
+
+async def test_a_late_attempt_and_a_second_settlement_are_refused(tmp_path: Path):
+    first = await opened(tmp_path)
+    await first.issue(0, "p0")
+    await first.close()
+    queue = await opened(tmp_path)
+
+    assert await queue.issue(0, "p0") == 1
+    assert not await queue.settle(settlement(0, version=0, attempt=0))
+    assert await queue.settle(settlement(0, version=0, attempt=1))
+    assert not await queue.settle(settlement(0, version=0, attempt=1))
+    assert (await queue.counts()).settled == GROUP
+
+
+async def test_a_lease_that_is_not_open_gives_nothing_and_takes_no_acknowledgement(tmp_path: Path):
+    queue = await opened(tmp_path)
+    await fill(queue, range(4), version=0)
+    lease = await step_once(queue, 0)
+
+    with pytest.raises(ValueError, match="no longer open"):
+        await queue.ack(lease, skipped=False)
+    with pytest.raises(ValueError, match="no longer open"):
+        await queue.payload(lease.step, lease.epoch)
+
+
+async def test_a_restart_takes_back_the_steps_after_the_checkpoint(tmp_path: Path):
+    queue = await opened(tmp_path)
+    await fill(queue, range(2), version=0)
+    await step_once(queue, 0)
+    await queue.commit(1, 0)
+    await fill(queue, range(2, 4), version=0)
+    lost = await step_once(queue, 1)
+    await fill(queue, range(4, 5), version=2)
+    await queue.issue(5, "p5")
+
+    restarted = ReplayQueue(str(tmp_path), config(), Fates())
+    unsettled = await restarted.open(1)
+
+    assert unsettled == {5: "p5"}
+    assert await restarted.num_issued() == 6
+    again = await restarted.lease(1)
+    assert (again.first_ticket, again.end_ticket) == (lost.first_ticket, lost.end_ticket)
+    assert again.epoch > lost.epoch
+    counts = await restarted.counts()
+    counts.check()
+    assert (counts.trained, counts.queued, counts.running_groups) == (2, 3, 1)
+
+
+async def test_what_was_trained_before_the_oldest_checkpoint_is_only_counted(tmp_path: Path):
+    queue = await opened(tmp_path)
+    for step in range(3):
+        await fill(queue, range(2 * step, 2 * step + 2), version=step)
+        await step_once(queue, step)
+    before = await queue.counts()
+
+    await queue.commit(3, 4)
+
+    assert await queue.counts() == before
+    restarted = await opened(tmp_path, step=3)
+    assert await restarted.counts() == before
+    assert await restarted.num_issued() == 6
+
+
+async def test_the_end_of_the_data_makes_a_short_last_lease_and_then_an_empty_one(tmp_path: Path):
+    queue = await opened(tmp_path)
+    await fill(queue, range(3), version=0)
+    await step_once(queue, 0)
+    waiting = asyncio.create_task(queue.lease(1))
+    assert await is_blocked(waiting)
+
+    await queue.end_of_data(3)
+
+    last = await asyncio.wait_for(waiting, 1)
+    assert (last.first_ticket, last.end_ticket, last.is_ready) == (2, 3, True)
+    await queue.ack(last, skipped=False)
+    empty = await queue.lease(2)
+    assert empty.is_ready
+    assert empty.num_rollouts == 0
+
+
+async def test_a_wait_that_never_ends_says_what_it_waited_for(tmp_path: Path):
+    queue = await opened(tmp_path, "cluster.wait_timeout_s=0.05")
+    await queue.issue(0, "p0")
+
+    with pytest.raises(TimeoutError, match="groups to be settled: step 0.*1 groups out"):
+        await queue.lease(0)
+
+
+def test_a_torn_tail_is_dropped_and_the_rest_is_read(tmp_path: Path):
+    log = ReplayLog(tmp_path)
+    log.append({"kind": "issue", "ticket": 0})
+    log.append({"kind": "issue", "ticket": 1})
+    log.close()
+    path = log_files(tmp_path)[0]
+    path.write_bytes(path.read_bytes()[:-5])
+    second = ReplayLog(tmp_path)
+    second.append({"kind": "issue", "ticket": 2})
+    second.close()
+
+    assert [record["ticket"] for record in read_log(tmp_path)] == [0, 2]
+
+
+def test_a_changed_line_in_the_middle_is_not_passed_over(tmp_path: Path):
+    log = ReplayLog(tmp_path)
+    for ticket in range(3):
+        log.append({"kind": "issue", "ticket": ticket})
+    log.close()
+    path = log_files(tmp_path)[0]
+    path.write_bytes(path.read_bytes().replace(b'"ticket":1', b'"ticket":7'))
+
+    with pytest.raises(LogDamaged, match="line 2"):
+        list(read_log(tmp_path))
