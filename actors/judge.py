@@ -1,0 +1,152 @@
+"""Give every completion of a group its verdict and its decision, and settle the group.
+
+group ─► verdicts (killable pool) ─► decisions (pure) ─► recorder, not waited for
+                                                    └──► queue.settle, waited for
+"""
+
+import asyncio
+import logging
+from typing import Protocol
+
+from configs.schema import RunConfig
+from verifiers.filters import NOT_JUDGED, decide
+from verifiers.pool import JudgePool, PoolStats
+from verifiers.types import (
+    Group,
+    JudgedGroup,
+    Outcome,
+    Problem,
+    Rollout,
+    Settlement,
+    Verdict,
+    rollout_id,
+)
+
+logger = logging.getLogger(__name__)
+
+MAX_UNRECORDED = 256
+"""Groups on their way to the recorder; beyond that it is too slow, and they are not kept for it."""
+
+FLUSH_TIMEOUT_S = 10.0
+
+
+class Settles(Protocol):
+    async def settle(self, settlement: Settlement) -> bool:
+        """False when the attempt is fenced: another one has the ticket now."""
+        ...
+
+
+class Records(Protocol):
+    async def rollouts(self, judged: JudgedGroup) -> None: ...
+
+
+class Judge:
+    """``start`` first. What the recorder does or fails to do never delays a group."""
+
+    def __init__(self, config: RunConfig, queue: Settles, recorder: Records) -> None:
+        self._config = config
+        self._queue = queue
+        self._recorder = recorder
+        self._pool = JudgePool(config.judge)
+        self._recording: set[asyncio.Task[None]] = set()
+        self.num_unrecorded = 0
+
+    async def start(self) -> None:
+        await self._pool.start()
+
+    async def judge(self, group: Group) -> None:
+        """Returns when the queue has the group, or has refused it because it is fenced."""
+        verdicts = await self._verdicts_of(group)
+        budget = group.ticket.budget
+        decisions = tuple(
+            decide(completion, verdict, budget)
+            for completion, verdict in zip(group.completions, verdicts, strict=True)
+        )
+        judged = JudgedGroup(group=group, verdicts=verdicts, decisions=decisions)
+        self._record(judged)
+        try:
+            async with asyncio.timeout(self._config.cluster.wait_timeout_s):
+                await self._queue.settle(settlement_of(judged))
+        except TimeoutError as error:
+            raise TimeoutError(
+                f"the queue did not settle ticket {group.ticket.number} within "
+                f"{self._config.cluster.wait_timeout_s:g} s"
+            ) from error
+
+    async def verdicts(self, problem: Problem, texts: list[str]) -> list[Verdict]:
+        """One verdict per text, in order; nothing is recorded or settled."""
+        return await self._pool.judge_many(problem.verifier, problem.answer, texts)
+
+    async def stats(self) -> PoolStats:
+        return self._pool.stats
+
+    async def close(self) -> None:
+        """Gives the recorder a moment to take what is on its way, then ends the judge processes."""
+        if self._recording:
+            await asyncio.wait(self._recording, timeout=FLUSH_TIMEOUT_S)
+        await self._pool.close()
+
+    async def _verdicts_of(self, group: Group) -> tuple[Verdict, ...]:
+        """Truncated responses are judged too, so that what the cap cost can be seen."""
+        finished = [c.text for c in group.completions if c.finish_reason != "abort"]
+        verdicts = iter(await self.verdicts(group.ticket.problem, finished))
+        return tuple(
+            NOT_JUDGED if c.finish_reason == "abort" else next(verdicts) for c in group.completions
+        )
+
+    def _record(self, judged: JudgedGroup) -> None:
+        if len(self._recording) >= MAX_UNRECORDED:
+            self._count_unrecorded("it is too slow")
+            return
+        task = asyncio.create_task(self._hand_over(judged))
+        self._recording.add(task)
+        task.add_done_callback(self._recording.discard)
+
+    async def _hand_over(self, judged: JudgedGroup) -> None:
+        try:
+            async with asyncio.timeout(self._config.cluster.wait_timeout_s):
+                await self._recorder.rollouts(judged)
+        except Exception as error:  # a dead recorder costs the record, never the run
+            self._count_unrecorded(f"{type(error).__name__}: {error}")
+
+    def _count_unrecorded(self, cause: str) -> None:
+        self.num_unrecorded += 1
+        if self.num_unrecorded == 1:
+            logger.warning("the recorder did not take a judged group, training goes on: %s", cause)
+
+
+def settlement_of(judged: JudgedGroup) -> Settlement:
+    """The fate of every completion, and the tokens of those that are trained."""
+    ticket = judged.group.ticket
+    outcomes: list[Outcome] = []
+    rollouts: list[Rollout] = []
+    rows = zip(judged.group.completions, judged.verdicts, judged.decisions, strict=True)
+    for sample, (completion, verdict, decision) in enumerate(rows):
+        name = rollout_id(ticket.number, ticket.attempt, sample)
+        versions = (completion.first_version, completion.last_version)
+        outcomes.append(
+            Outcome(
+                rollout_id=name,
+                status=verdict.status,
+                reason=decision.reason,
+                num_tokens=len(completion.token_ids),
+                first_version=versions[0],
+                last_version=versions[1],
+            )
+        )
+        if decision.accepted:
+            rollouts.append(
+                Rollout(
+                    id=name,
+                    prompt_ids=ticket.problem.prompt_ids,
+                    response_ids=completion.token_ids,
+                    first_version=versions[0],
+                    last_version=versions[1],
+                )
+            )
+    return Settlement(
+        ticket=ticket.number,
+        attempt=ticket.attempt,
+        outcomes=tuple(outcomes),
+        rollouts=tuple(rollouts),
+    )

@@ -1,0 +1,204 @@
+"""The threads of a judge pool: each keeps one judge process busy and replaces it when it must."""
+
+import contextlib
+import queue
+import threading
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+
+from configs.schema import JudgeConfig
+from verifiers.judge_process import REAP_TIMEOUT_S, JudgeDied, JudgeProcess, JudgeTimedOut
+from verifiers.types import Verdict
+from verifiers.verdict_cache import VerdictCache
+
+TEXT_DECIDES = ("correct", "wrong", "no_answer")
+"""Verdicts worth remembering; a time-out or an error may be the machine's doing."""
+
+
+class PoolClosed(RuntimeError):
+    """A verdict was asked of a pool that is closed, or was closed before it came."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Responses to one problem that one process judges in a row."""
+
+    path: str
+    answer: str
+    responses: tuple[str, ...]
+    verdicts: "Future[list[Verdict]]" = field(default_factory=Future)
+
+
+class Nursery:
+    """Hands out judge processes, and keeps one spare warming up so that a loss costs no wait."""
+
+    def __init__(self, memory_mib: int) -> None:
+        self._memory_mib = memory_mib
+        self._lock = threading.Lock()
+        self._family: list[JudgeProcess] = []
+        self._spare: JudgeProcess | None = None
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    def take(self) -> JudgeProcess:
+        """A process that is starting or warm. Raises JudgeDied when none can be started."""
+        with self._lock:
+            if self._closed:
+                raise JudgeDied("the judge pool was closed")
+            self._family = [process for process in self._family if process.alive]
+            taken, self._spare = self._spare or self._new(), None
+            with contextlib.suppress(JudgeDied):  # no room for a spare: the next call tries again
+                self._spare = self._new()
+            return taken
+
+    def can_hand_over(self) -> bool:
+        """Whether ``take`` would give a process that judges at once."""
+        with self._lock:
+            if self._spare is None or not self._spare.alive:
+                return True  # nothing to wait for: a fresh one is as good as it gets
+            return self._spare.wait_ready(0)
+
+    def close(self) -> None:
+        """Kill every process it handed out; each keeper lets go of its own."""
+        with self._lock:
+            self._closed = True
+            for process in self._family:
+                process.end()
+            if self._spare:
+                self._spare.kill()
+
+    def _new(self) -> JudgeProcess:
+        try:
+            process = JudgeProcess(self._memory_mib)
+        except OSError as error:
+            raise JudgeDied(f"no judge process can be started: {error}") from error
+        self._family.append(process)
+        return process
+
+
+class JudgeKeeper:
+    """Takes jobs from the queue until it holds a None or the nursery closes."""
+
+    def __init__(
+        self,
+        config: JudgeConfig,
+        jobs: "queue.SimpleQueue[Job | None]",
+        nursery: Nursery,
+        cache: VerdictCache,
+    ) -> None:
+        self.started: Future[None] = Future()
+        self.num_judged = self.num_killed = self.num_errors = 0
+        self._config = config
+        self._jobs = jobs
+        self._nursery = nursery
+        self._cache = cache
+        self._process: JudgeProcess | None = None
+        self._num_since_renewal = 0
+        self._thread = threading.Thread(target=self._run, name="judge-keeper", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        process = self._process
+        return process is not None and process.alive
+
+    def join(self) -> None:
+        self._thread.join(2 * REAP_TIMEOUT_S)
+
+    def _run(self) -> None:
+        try:
+            self._ready_process()
+        except Exception as error:  # whoever waits for the start must hear of it
+            self.started.set_exception(error)
+        else:
+            self.started.set_result(None)
+            while job := self._jobs.get():
+                self._serve(job)
+                if self._nursery.closed:
+                    break
+        finally:
+            self._drop_process()
+
+    def _serve(self, job: Job) -> None:
+        if not job.verdicts.set_running_or_notify_cancel():
+            return
+        verdicts = []
+        try:
+            for response in job.responses:
+                verdicts.append(self._verdict(job.path, job.answer, response))
+                if self._nursery.closed:
+                    raise PoolClosed("the judge pool was closed")
+        except Exception as error:  # a bug of ours too: the waiter must hear of it
+            self._drop_process()
+            job.verdicts.set_exception(error)
+        else:
+            job.verdicts.set_result(verdicts)
+
+    def _verdict(self, path: str, answer: str, response: str) -> Verdict:
+        known = self._cache.get(path, answer, response)
+        if known is not None:
+            return replace(known, ms=0.0)
+        verdict = self._judge(path, answer, response)
+        if verdict.status in TEXT_DECIDES:
+            self._cache.put(path, answer, response, verdict)
+        return verdict
+
+    def _judge(self, path: str, answer: str, response: str) -> Verdict:
+        start = time.monotonic()
+        self.num_judged += 1
+        self._num_since_renewal += 1
+        try:
+            process = self._ready_process()
+            start = time.monotonic()
+            reply = process.ask(path, answer, response, self._config.timeout_s)
+        except JudgeTimedOut:
+            self.num_killed += 1
+            self._renew()
+            detail = f"no verdict within {self._config.timeout_s:g} s"
+            return Verdict(status="timeout", detail=detail, ms=_ms_since(start))
+        except JudgeDied as error:
+            self.num_errors += 1
+            self._renew()
+            return Verdict(status="error", detail=str(error), ms=_ms_since(start))
+        must_retire = reply.pop("retire")
+        verdict = Verdict(**reply)
+        self.num_errors += verdict.status == "error"
+        if must_retire or self._is_due():
+            self._renew()
+        return verdict
+
+    def _ready_process(self) -> JudgeProcess:
+        """A warm process; waits for it, at most for the process's own start limit."""
+        if self._process is None or not self._process.alive:
+            self._drop_process()
+            self._process = self._nursery.take()
+        self._process.wait_ready()
+        return self._process
+
+    def _is_due(self) -> bool:
+        """Time to recycle; it goes on meanwhile, until its successor is warm."""
+        return (
+            self._num_since_renewal >= self._config.recycle_after and self._nursery.can_hand_over()
+        )
+
+    def _renew(self) -> None:
+        """Replace the process now; if that fails, the next job tries again and reports why."""
+        self._drop_process()
+        try:
+            self._process = self._nursery.take()
+        except JudgeDied:
+            self._process = None
+
+    def _drop_process(self) -> None:
+        if self._process:
+            self._process.kill()
+        self._process = None
+        self._num_since_renewal = 0
+
+
+def _ms_since(start: float) -> float:
+    return 1000 * (time.monotonic() - start)

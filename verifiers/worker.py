@@ -1,0 +1,129 @@
+"""A judge process: JSON lines in, JSON lines out, until its input ends or it is killed.
+
+Started by ``verifiers.judge_process``; runs what parses model text, so it gives up what it does
+not need before it reads the first line.
+"""
+
+import ctypes
+import importlib
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from dataclasses import asdict
+from typing import Any
+
+from verifiers.registry import resolve
+from verifiers.types import Verdict
+
+PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of linux/prctl.h
+MIB = 1024 * 1024
+MAX_FILE_BYTES = MIB
+MAX_OPEN_FILES = 64
+MAX_TEXT_CHARS = 2000
+"""Longest extracted answer or detail that is reported."""
+
+SLOW_MS = 20.0
+"""A faster verdict cannot have filled the memory."""
+
+
+def main() -> None:
+    memory_mib, parent = int(sys.argv[1]), int(sys.argv[2])
+    _die_with(parent)
+    _limit(memory_mib)
+    requests, replies = _private_pipes()
+    _warm_up()
+    room = _Room(memory_mib)
+    replies.write(b'{"ready": true}\n')
+    replies.flush()
+    for line in requests:
+        path, answer, response = json.loads(line)
+        reply = _answer(path, answer, response, room)
+        replies.write(json.dumps(reply).encode() + b"\n")
+        replies.flush()
+        if reply["retire"]:
+            return
+
+
+def _die_with(parent: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit("the process that started this judge is gone")
+
+
+def _limit(memory_mib: int) -> None:
+    for kind, wanted in (
+        (resource.RLIMIT_AS, memory_mib * MIB),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_FSIZE, MAX_FILE_BYTES),
+        (resource.RLIMIT_NOFILE, MAX_OPEN_FILES),
+    ):
+        hard = resource.getrlimit(kind)[1]
+        limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(kind, (limit, limit))
+
+
+def _private_pipes() -> tuple[Any, Any]:
+    """Our ends of the conversation, where a verifier that prints or reads cannot reach them."""
+    requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0)
+    os.dup2(nothing, 1)
+    return requests, replies
+
+
+def _warm_up() -> None:
+    """Pay for sympy's import and for the parser's tables now, not in the first verdict."""
+    math_answer = importlib.import_module("verifiers.math_answer").math_answer
+    math_answer(r"\frac{1}{2}x^2", r"\boxed{x^2 - \frac{x^2}{2}}")
+
+
+class _Room:
+    """Tells whether memory ran short. Math libraries swallow MemoryError, and what they say after
+    it is not a verdict."""
+
+    def __init__(self, memory_mib: int) -> None:
+        before = self._peak_bytes()
+        self._alarm = before + (memory_mib * MIB - before) // 3  # a table that doubles stops there
+
+    def ran_short(self) -> bool:
+        return self._peak_bytes() > self._alarm
+
+    @staticmethod
+    def _peak_bytes() -> int:
+        if sys.platform != "linux":
+            return 0
+        with open("/proc/self/status", encoding="ascii") as lines:
+            return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmPeak"))
+
+
+def _answer(path: str, answer: str, response: str, room: _Room) -> dict[str, Any]:
+    start = time.perf_counter()
+    short = False
+    try:
+        verdict = resolve(path)(answer, response)
+        if not isinstance(verdict, Verdict):
+            raise TypeError(f"{path} returned {type(verdict).__name__}, not a Verdict")
+    except MemoryError:
+        short = True
+        verdict = Verdict(status="error")
+    except Exception as error:  # a bug of the verifier, or of the reference answer: never "wrong"
+        verdict = Verdict(status="error", detail=f"{type(error).__name__}: {error}")
+    ms = 1000 * (time.perf_counter() - start)
+    short = short or (ms > SLOW_MS and room.ran_short())
+    if short and verdict.status != "correct":
+        verdict = Verdict(status="error", detail="the judge process ran out of memory")
+    return _reply(verdict, ms) | {"retire": short}
+
+
+def _reply(verdict: Verdict, ms: float) -> dict[str, Any]:
+    extracted = None if verdict.extracted is None else str(verdict.extracted)[:MAX_TEXT_CHARS]
+    detail = str(verdict.detail)[:MAX_TEXT_CHARS]
+    return asdict(verdict) | {"extracted": extracted, "detail": detail, "ms": ms}
+
+
+if __name__ == "__main__":
+    main()
