@@ -8,6 +8,7 @@ after a crash at any point the manifest itself says which kinds of a segment are
 import json
 import os
 import re
+import threading
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable
 from contextlib import suppress
@@ -123,6 +124,7 @@ class Sealer:
         """``leftovers``: the segments of earlier boots that will be sealed here."""
         self._run_dir = run_dir
         self._manifest = LineFile(run_dir / MANIFEST)
+        self._one_at_a_time = threading.Lock()  # a cancelled caller leaves its thread running
         wanted = {(segment.boot, segment.seq) for segment in leftovers}
         self._sealed = {
             (entry["boot"], entry["seq"], entry["kind"])
@@ -132,6 +134,13 @@ class Sealer:
 
     def seal(self, segment: Segment) -> None:
         """Blocks on the disk: call it from a thread. An OSError loses nothing; call it again."""
+        with self._one_at_a_time:
+            self._seal(segment)
+
+    def close(self) -> None:
+        self._manifest.close()
+
+    def _seal(self, segment: Segment) -> None:
         path = segment.path(self._run_dir)
         rows = _rows_of(path)
         _link_text(rows, segment.seq)
@@ -145,9 +154,6 @@ class Sealer:
             self._sealed |= {(segment.boot, segment.seq, kind) for kind in rows}
         path.unlink(missing_ok=True)
         self._sealed -= {(segment.boot, segment.seq, kind) for kind in rows}
-
-    def close(self) -> None:
-        self._manifest.close()
 
     def _write(self, segment: Segment, kind: Kind, rows: list[dict[str, Any]]) -> dict[str, Any]:
         table = pa.Table.from_pylist(rows, schema=SCHEMAS[kind])

@@ -19,8 +19,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+BEAT_S = 1.0
 QUIET_S = 9.0
-"""A phase that has said nothing for so long is repeated; looked at every second, so within ten."""
+"""A phase that has said nothing for so long is repeated at the next beat."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +125,7 @@ class PlainLines:
                 self._say_phase()
 
     def _beat_forever(self) -> None:
-        while not self._stop.wait(1.0):
+        while not self._stop.wait(BEAT_S):
             self.beat()
 
     def _say_phase(self) -> None:

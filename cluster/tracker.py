@@ -58,6 +58,7 @@ class Tracker:
             disable_code=True,
             disable_git=True,  # it would upload the difference to the last commit
             disable_job_creation=True,
+            login_timeout=INIT_TIMEOUT_S,  # on a terminal it would ask for the key for ever
             init_timeout=INIT_TIMEOUT_S,
             finish_timeout=FINISH_TIMEOUT_S,
         )
