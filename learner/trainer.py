@@ -1,0 +1,280 @@
+"""One rank of the learner: a lease in, one optimizer step out.
+
+Every rank fetches the same payload, computes the same plan and takes its own share of it; what they
+exchange is the count of tokens, the gradients, and the sum of losses.
+"""
+
+import logging
+import os
+import random
+import resource
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from configs.schema import RunConfig
+from learner.batch import MicroBatch, Slot, Totals, build, count, plan
+from learner.loss import denominator, is_finite, learning_rate
+from learner.publish import all_finite, gather, share, write, write_model_folder
+from learner.token_loss import TokenLoss, accumulate, load_policy
+from verifiers.types import Lease, PublishedWeights, Rollout
+
+logger = logging.getLogger(__name__)
+
+Device = Literal["cpu", "cuda"]
+
+
+class Payloads(Protocol):
+    async def payload(self, step: int, epoch: int) -> list[Rollout]:
+        """The rollouts of one lease, in ticket order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnerInfo:
+    world_size: int
+    device: str
+    dtype: str
+    num_parameters: int
+    deepspeed_version: str
+    canary_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepMetrics:
+    """One optimizer step. Counts and sums are over all ranks, times and memory this rank's own."""
+
+    step: int
+    loss: float
+    """Summed NLL over the denominator of ``learner.normalizer``."""
+    num_tokens: int
+    """Supervised tokens."""
+    num_rollouts: int
+    grad_norm: float
+    """Before clipping; NaN when nothing was computed."""
+    lr: float
+    skipped: bool
+    """The weights, the optimizer and the rate stayed as they were."""
+    seconds: float
+    fetch_s: float
+    compute_s: float
+    padded_tokens: int
+    """Positions that were computed, padding included."""
+    micro_batches: int
+    """Per rank."""
+    peak_rss_mib: float
+
+
+class LearnerRank:
+    """One process and one device of the learner. Methods marked collective return when every rank
+    has called them; a failed one leaves the group unusable and the process should be replaced."""
+
+    def __init__(self, rank: int, config: RunConfig, model_dir: str, queue: Payloads) -> None:
+        self._rank = rank
+        self._config = config
+        self._model_dir = model_dir
+        self._queue = queue
+        self._num_applied = 0
+        self._loss = 0.0
+
+    async def address(self) -> tuple[str, int]:
+        """Where rank 0 can wait for the others: this host's address and a port that is free now."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.connect(("192.0.2.1", 9))  # sends nothing; asks which interface leads out
+                host = str(probe.getsockname()[0])
+            except OSError:
+                host = "127.0.0.1"
+        with socket.socket() as listener:
+            listener.bind((host, 0))
+            return host, int(listener.getsockname()[1])
+
+    async def start(
+        self, address: tuple[str, int], device: Device, total_steps: int
+    ) -> LearnerInfo:
+        """Join the other ranks, prove that gradients arrive, load the model. Collective."""
+        settings = self._config.learner
+        _prepare_process(device, self._config)
+        # DeepSpeed decides for CPU or GPU when it is imported.
+        from learner import canary, deepspeed_engine  # noqa: PLC0415
+
+        deepspeed_engine.require_version()
+        timeout_s = self._config.cluster.wait_timeout_s
+        deepspeed_engine.connect(self._rank, settings.world_size, address, device, timeout_s)
+        started = time.perf_counter()
+        canary.require_all_delivered(settings.zero_stage)
+        canary_s = time.perf_counter() - started
+        self._model = load_policy(self._model_dir, self._config)
+        self._warn_of_short_run(total_steps)
+        num_parameters = sum(parameter.numel() for parameter in self._model.parameters())
+        optimizer = deepspeed_engine.GatedAdamW(
+            [parameter for parameter in self._model.parameters() if parameter.requires_grad],
+            lr=settings.optimizer.lr,
+            betas=settings.optimizer.betas,
+            eps=settings.optimizer.eps,
+            weight_decay=settings.optimizer.weight_decay,
+        )
+        optimizer.gate = lambda: is_finite(self._loss, self._engine.grad_norm)
+        self._engine = deepspeed_engine.Engine(
+            TokenLoss(self._model, getattr(torch, settings.dtype)),
+            optimizer,
+            zero_stage=settings.zero_stage,
+            clip=settings.optimizer.clip,
+        )
+        return LearnerInfo(
+            world_size=settings.world_size,
+            device=str(self._engine.device),
+            dtype=settings.dtype,
+            num_parameters=num_parameters,
+            deepspeed_version=deepspeed_engine.VERSION,
+            canary_s=canary_s,
+        )
+
+    async def step(self, lease: Lease) -> StepMetrics:
+        """One optimizer step on the rollouts of ``lease``. Collective.
+
+        Nothing to learn from, or a loss or gradient that is not finite: all ranks skip together.
+        """
+        started = time.perf_counter()
+        rollouts = await self._queue.payload(lease.step, lease.epoch)
+        fetched = time.perf_counter()
+        lengths = [len(rollout.prompt_ids) + len(rollout.response_ids) for rollout in rollouts]
+        settings = self._config.learner
+        ranks = plan(lengths, settings.world_size, settings.micro_batch_tokens)
+        slots = ranks[self._rank]
+        totals = self._agree(count(rollouts), rollouts, slots)
+        divisor = denominator(settings.normalizer, totals, self._config.filter.length_budget)
+        lr = self._learning_rate()
+        if divisor > 0:
+            self._update([build(rollouts, slot) for slot in slots], divisor, lr)
+        applied = divisor > 0 and is_finite(self._loss, self._engine.grad_norm)
+        self._num_applied += applied
+        finished = time.perf_counter()
+        return StepMetrics(
+            step=lease.step,
+            loss=self._loss if divisor > 0 else 0.0,
+            num_tokens=totals.num_tokens,
+            num_rollouts=totals.num_rollouts,
+            grad_norm=self._engine.grad_norm if divisor > 0 else 0.0,
+            lr=lr,
+            skipped=not applied,
+            seconds=finished - started,
+            fetch_s=fetched - started,
+            compute_s=finished - fetched,
+            padded_tokens=sum(slot.cost for slots in ranks for slot in slots),
+            micro_batches=len(slots),
+            peak_rss_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        )
+
+    def _agree(self, totals: Totals, rollouts: list[Rollout], slots: Sequence[Slot]) -> Totals:
+        """Sum what the ranks really hold; another sum than the payload's is a fault of ours."""
+        mine = count([rollouts[member] for slot in slots for member in slot.members])
+        together = self._all_reduce([mine.num_tokens, mine.num_rollouts])
+        if together != [totals.num_tokens, totals.num_rollouts]:
+            raise RuntimeError(
+                f"the ranks hold {together} tokens and rollouts together, but the payload has "
+                f"{totals}: they read different payloads"
+            )
+        return totals
+
+    def _warn_of_short_run(self, total_steps: int) -> None:
+        optimizer = self._config.learner.optimizer
+        if self._rank == 0 and optimizer.warmup_steps > total_steps:
+            logger.warning(
+                "learner.optimizer.warmup_steps %d is more than the run's %d steps: "
+                "the rate stays below learner.optimizer.lr %g",
+                optimizer.warmup_steps,
+                total_steps,
+                optimizer.lr,
+            )
+
+    def _learning_rate(self) -> float:
+        optimizer = self._config.learner.optimizer
+        return learning_rate(optimizer.lr, optimizer.warmup_steps, self._num_applied)
+
+    def _update(self, micro_batches: Sequence[MicroBatch], divisor: float, lr: float) -> None:
+        nll = accumulate(self._engine, micro_batches, divisor)
+        self._loss = self._all_reduce([float(nll)])[0] / divisor
+        self._engine.step(lr)
+
+    def _all_reduce(self, values: list[float]) -> list[float]:
+        tensor = torch.tensor(values, dtype=torch.float64, device=self._engine.device)
+        torch.distributed.all_reduce(tensor)
+        return tensor.tolist()
+
+    async def publish(self, directory: str, version: int) -> PublishedWeights:
+        """Write the weights for the engines, in their type. Collective; all ranks get the same.
+
+        Raises ``FloatingPointError``, and writes nothing, when a weight is not finite.
+        """
+        dtype = getattr(torch, self._config.engine.dtype)
+        weights = gather(self._engine, self._model, dtype)
+        published = None
+        if self._rank == 0 and all_finite(weights):
+            published = write(weights, Path(directory), version)
+        return share(published, Path(directory), version, self._engine.device)
+
+    async def save(self, directory: str) -> None:
+        """Fill an existing, empty directory with ``learner/`` and ``model/``. Collective."""
+        root = Path(directory)
+        self._engine.save(root / "learner")
+        save_file(self._progress(), root / "learner" / _progress_name(self._rank))
+        weights = gather(self._engine, self._model, torch.float32)
+        if self._rank == 0:
+            write_model_folder(weights, self._model, Path(self._model_dir), root / "model")
+        torch.distributed.barrier()
+
+    async def load(self, directory: str) -> None:
+        """Continue exactly where ``save`` was called, with as many ranks. Collective."""
+        root = Path(directory) / "learner"
+        num_ranks = len(list(root.glob(_progress_name("*"))))
+        if num_ranks != self._config.learner.world_size:
+            raise ValueError(
+                f"{directory} was saved by {num_ranks} learner ranks; "
+                f"resume it with learner.world_size={num_ranks}"
+            )
+        self._engine.load(root)
+        progress = load_file(root / _progress_name(self._rank))
+        self._num_applied = int(progress["num_applied"])
+        torch.set_rng_state(progress["rng_cpu"])
+        if "rng_cuda" in progress:
+            torch.cuda.set_rng_state(progress["rng_cuda"])
+
+    def _progress(self) -> dict[str, Tensor]:
+        progress = {
+            "num_applied": torch.tensor(self._num_applied),
+            "rng_cpu": torch.get_rng_state(),
+        }
+        if self._engine.device.type == "cuda":
+            progress["rng_cuda"] = torch.cuda.get_rng_state()
+        return progress
+
+    async def close(self) -> None:
+        """Leave the group. Collective."""
+        self._engine.destroy()
+        self._engine.leave()
+
+
+def _progress_name(rank: int | str) -> str:
+    return f"progress-{rank}.safetensors"
+
+
+def _prepare_process(device: Device, config: RunConfig) -> None:
+    """What must stand before torch or DeepSpeed first touch the device."""
+    os.environ["DS_ACCELERATOR"] = device
+    os.environ["LOCAL_RANK"] = "0"  # the process sees one device
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    if device == "cpu":
+        torch.set_num_threads(config.cluster.threads)
+    torch.use_deterministic_algorithms(config.learner.deterministic)
+    # Filling memory that is written to anyway costs time and changes no result.
+    setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
+    random.seed(config.seed)
+    torch.manual_seed(config.seed)
