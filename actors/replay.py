@@ -75,7 +75,9 @@ class ReplayQueue:
     async def issue(self, number: int, problem_id: str) -> int:
         """Wait until ticket ``number`` may go out; returns which attempt at it this is."""
         async with self._changed:
-            await self._wait(lambda: number < self._limit(), f"room for ticket {number}")
+            # Behind it stand a step, a publication and a swap, with a deadline each that says more.
+            room = f"room for ticket {number}"
+            await self._wait(lambda: number < self._limit(), room, deadlines=4)
             attempt = self._ledger.attempts.get(number, -1) + 1
             record = {"kind": "issue", "ticket": number, "attempt": attempt, "problem": problem_id}
             self._write(record | {"version": self._version, "at_us": _now_us()})
@@ -106,7 +108,8 @@ class ReplayQueue:
         async with self._changed:
             assert step == self._step and self._lease is None, (step, self._step, self._lease)
             end = self._gathered + self._config.batch.problems
-            await self._wait(lambda: self._is_settled_below(end), "groups to be settled")
+            settled = f"tickets {self._gathered} to {end - 1} to be settled"
+            await self._wait(lambda: self._is_settled_below(end), settled, deadlines=2)
             end = min(end, self._end) if self._end is not None else end
             for ticket in range(self._gathered, end):
                 self._open.add(self._ledger.settled[ticket], step, self._config.max_lag)
@@ -178,10 +181,12 @@ class ReplayQueue:
             end = min(end, self._end)
         return all(ticket in self._ledger.settled for ticket in range(self._gathered, end))
 
-    async def _wait(self, ready: Callable[[], bool], what: str) -> None:
-        limit = self._config.cluster.wait_timeout_s
+    async def _wait(self, ready: Callable[[], bool], what: str, *, deadlines: int) -> None:
+        """Longer than what it waits for may take: the deadline nearest to a fault speaks first."""
+        limit = deadlines * self._config.cluster.wait_timeout_s
         try:
-            await asyncio.wait_for(self._changed.wait_for(ready), limit)
+            async with asyncio.timeout(limit):
+                await self._changed.wait_for(ready)
         except TimeoutError:
             raise TimeoutError(
                 f"the queue waited {limit:.0f} s for {what}: step {self._step}, engines at version "

@@ -270,9 +270,13 @@ async def watch(parts: Parts) -> None:
 
 
 async def within(awaitable: Awaitable[T], seconds: float, what: str) -> T:
-    """Every wait has a deadline, and says what it waited for."""
+    """Every wait has a deadline, and says what it waited for.
+
+    Not ``asyncio.wait_for``: before Python 3.12 it loses a cancellation that comes with the result.
+    """
     try:
-        return await asyncio.wait_for(awaitable, seconds)
+        async with asyncio.timeout(seconds):
+            return await awaitable
     except TimeoutError as error:
         if str(error):
             raise  # a deadline below this one, with its own words

@@ -6,7 +6,7 @@ known="${PIP_FIND_LINKS:-$(.venv/bin/python -m pip config get global.find-links 
 
 resolve() { # EXTRA [further arguments]
   .venv/bin/uv pip compile pyproject.toml --quiet --upgrade --extra "$1" "${@:2}" \
-    --overrides requirements/overrides.txt --python-version 3.11 --python-platform linux \
+    --overrides "requirements/overrides-$1.txt" --python-version 3.11 --python-platform linux \
     --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
     --output-file "requirements/$1.lock"
 }

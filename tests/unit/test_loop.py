@@ -1,0 +1,301 @@
+"""The loop against fakes of its neighbours: what waits for what, and how it ends."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.replay import ReplayQueue
+from cluster import loop
+from cluster.loop import Parts
+from configs.load import load
+from tests.unit.test_replay import Fates, settlement
+from verifiers.types import Lease, Problem, PublishedWeights, Ticket
+
+
+def problem(number: int) -> Problem:
+    return Problem(
+        id=f"p{number}", messages=(), answer="", source="", verifier="number", prompt_ids=(1,)
+    )
+
+
+class Source:
+    def __init__(self, total: int | None = None) -> None:
+        self._next = 0
+        self._total = total
+
+    def seek(self, cursor: int) -> None:
+        self._next = cursor
+
+    def draw(self) -> Problem | None:
+        if self._next == self._total:
+            return None
+        self._next += 1
+        return problem(self._next - 1)
+
+
+@dataclass(frozen=True)
+class Load:
+    seconds: float = 0.0
+    stall_s: float = 0.0
+    in_flight: int = 0
+
+
+@dataclass(frozen=True)
+class Metrics:
+    skipped: bool = False
+
+
+class Generator:
+    """Settles every ticket at once; ``accepted`` says how many samples of which ticket are right."""
+
+    def __init__(self, queue: Any, log: list[str], accepted: Any = lambda ticket: 1) -> None:
+        self.queue = queue
+        self.log = log
+        self.accepted = accepted
+        self.version = 0
+
+    async def generate(self, ticket: Ticket) -> None:
+        number, version = ticket.number, self.version
+        await asyncio.sleep(0)
+        self.log.append(f"write {number} at {version}")
+        await self.queue.settle(
+            settlement(
+                number, version=version, accepted=self.accepted(number), attempt=ticket.attempt
+            )
+        )
+
+    async def load_weights(self, weights: PublishedWeights) -> Load:
+        self.version = weights.version
+        self.log.append(f"load {weights.version}")
+        return Load()
+
+
+@dataclass
+class Learner:
+    log: list[str]
+    delay_s: float = 0.0
+    skip: bool = False
+    fail_at: int | None = None
+    leases: list[Lease] = field(default_factory=list)
+
+    async def step(self, lease: Lease) -> Metrics:
+        if lease.step == self.fail_at:
+            raise RuntimeError("the device is gone")
+        self.leases.append(lease)
+        self.log.append(f"step {lease.step}")
+        await asyncio.sleep(self.delay_s)
+        return Metrics(skipped=self.skip)
+
+    async def publish(self, version: int) -> PublishedWeights:
+        return PublishedWeights(
+            version=version, path="", fingerprint="", num_tensors=0, num_bytes=0
+        )
+
+
+class Reports:
+    def __init__(self) -> None:
+        self.hungry: list[Lease] = []
+        self.why: list[str] = []
+
+    async def waiting(self, lease: Lease) -> None:
+        self.hungry.append(lease)
+
+    async def stepped(self, lease: Lease, metrics: Any, times: Any) -> None:
+        assert times.asked_us <= times.leased_us <= times.stepped_us <= times.published_us
+
+    async def synced(self, weights: PublishedWeights, loads: Sequence[Any]) -> None: ...
+
+    async def heartbeat(self) -> None: ...
+
+    async def ended(self, why: str) -> None:
+        self.why.append(why)
+
+
+class World:
+    """A whole run in one process; only engine and learner are fakes."""
+
+    def __init__(
+        self, folder: Path, *settings: str, total: int | None = None, **fakes: Any
+    ) -> None:
+        small = ["batch.problems=2", "sampling.group_size=2", "debug=true", "checkpoint.every=2"]
+        self.config = load("tiny", [*small, *settings])
+        self.log: list[str] = []
+        self.fates = Fates()
+        self.queue = ReplayQueue(str(folder), self.config, self.fates)
+        self.learner = Learner(self.log, **fakes.pop("learner", {}))
+        self.generators = [
+            Generator(self.queue, self.log, **fakes) for _ in range(self.config.engine.num_engines)
+        ]
+        self.reports = Reports()
+        self.parts = Parts(
+            config=self.config,
+            source=Source(total),
+            queue=self.queue,
+            generators=self.generators,
+            learner=self.learner,
+            reports=self.reports,
+            checkpoint=self.checkpoint,
+            evaluate=self.evaluate,
+        )
+
+    async def checkpoint(self, version: int, end_ticket: int) -> None:
+        self.log.append(f"commit {version} below {end_ticket}")
+
+    async def evaluate(self, version: int) -> None:
+        self.log.append(f"evaluate {version}")
+
+    async def run(self, start: int = 0) -> int:
+        reissue = await self.queue.open(start)
+        async with asyncio.timeout(10):
+            return await loop.run(self.parts, start=start, reissue=reissue)
+
+
+async def test_exact_mode_never_writes_while_the_learner_steps(tmp_path: Path):
+    world = World(tmp_path, "steps=3", "max_lag=0")
+
+    assert await world.run() == 3
+
+    assert [line for line in world.log if not line.startswith("commit")] == [
+        "evaluate 0", "write 0 at 0", "write 1 at 0", "step 0",
+        "load 1", "write 2 at 1", "write 3 at 1", "step 1",
+        "load 2", "write 4 at 2", "write 5 at 2", "step 2",
+        "load 3",
+    ]  # fmt: skip
+
+
+async def test_with_lag_allowed_the_next_batch_is_written_while_the_learner_steps(tmp_path: Path):
+    world = World(tmp_path, "steps=3", "max_lag=1", learner={"delay_s": 0.01})
+
+    await world.run()
+
+    assert world.log.index("write 3 at 0") < world.log.index("load 1")
+    assert {lease.max_lag for lease in world.learner.leases} == {0, 1}
+    assert max(row.lag for row in world.fates.rows) == 1
+
+
+async def test_a_slow_learner_bounds_what_is_written_and_nothing_is_dropped(tmp_path: Path):
+    world = World(tmp_path, "steps=4", "max_lag=1", learner={"delay_s": 0.02})
+    most = 0
+
+    async def watch_queue() -> None:
+        nonlocal most
+        while True:
+            counts = await world.queue.counts()
+            most = max(most, counts.queued)
+            await asyncio.sleep(0.001)
+
+    watching = asyncio.create_task(watch_queue())
+    await world.run()
+    watching.cancel()
+
+    counts = await world.queue.counts()
+    assert most <= (world.config.max_lag + 1) * world.config.batch.problems
+    assert (counts.trained, counts.dropped, counts.queued) == (8, {}, 0)
+
+
+async def test_a_batch_with_nothing_accepted_is_said_and_the_run_goes_on(tmp_path: Path):
+    world = World(tmp_path, "steps=2", accepted=lambda ticket: 0 if ticket < 4 else 1)
+
+    assert await world.run() == 2
+
+    assert [lease.reasons for lease in world.reports.hungry] == [{"wrong": 4}, {"wrong": 8}]
+    assert world.learner.leases[0].end_ticket == 6
+
+
+async def test_the_end_of_the_data_ends_the_run_and_commits(tmp_path: Path):
+    world = World(tmp_path, "steps=9", total=3)
+
+    assert await world.run() == 2
+
+    assert world.reports.why == ["the data ended after 2 of 9 steps"]
+    assert world.log[-1] == "load 2" or "commit 2 below 3" in world.log
+    assert (await world.queue.counts()).trained == 3
+
+
+async def test_the_last_version_is_published_and_committed_out_of_turn(tmp_path: Path):
+    world = World(tmp_path, "steps=3", "max_lag=3", "sync_every=2", "checkpoint.every=2")
+
+    await world.run()
+
+    assert [line for line in world.log if line.startswith("load")] == ["load 2", "load 3"]
+    assert [line for line in world.log if line.startswith("commit")] == [
+        "commit 2 below 4",
+        "commit 3 below 6",
+    ]
+
+
+async def test_a_stop_finishes_the_step_commits_and_ends(tmp_path: Path):
+    world = World(tmp_path, "steps=9", learner={"delay_s": 0.01})
+    asyncio.get_running_loop().call_later(0.015, world.parts.stop.set)
+
+    version = await world.run()
+
+    assert 0 < version < 9
+    assert f"commit {version} below {2 * version}" in world.log
+
+
+async def test_evaluations_on_the_way_see_the_version_they_are_asked_of(tmp_path: Path):
+    world = World(tmp_path, "steps=4", "eval.every=2")
+
+    await world.run()
+
+    assert [line for line in world.log if line.startswith("evaluate")] == [
+        "evaluate 0",
+        "evaluate 2",
+    ]
+    assert world.log.index("load 2") < world.log.index("evaluate 2") < world.log.index("load 3")
+
+
+async def test_a_part_that_fails_ends_the_run_with_its_own_words(tmp_path: Path):
+    broken = World(tmp_path / "learner", "steps=4", learner={"fail_at": 1})
+    with pytest.raises(RuntimeError, match="the device is gone"):
+        await broken.run()
+
+    def refuse(ticket: int) -> int:
+        raise ValueError("the judge is gone")
+
+    broken = World(tmp_path / "generator", "steps=4", accepted=refuse)
+    with pytest.raises(ValueError, match="the judge is gone"):
+        await broken.run()
+
+
+async def test_a_learner_that_hangs_is_named(tmp_path: Path):
+    world = World(tmp_path, "cluster.wait_timeout_s=0.05", learner={"delay_s": 60})
+
+    with pytest.raises(TimeoutError, match=r"waited 0 s for optimizer step 0"):
+        await world.run()
+
+
+async def test_a_resumed_run_writes_again_what_was_out_and_skips_nothing(tmp_path: Path):
+    first = World(tmp_path, "steps=9", "checkpoint.every=2", learner={"fail_at": 3})
+    with pytest.raises(RuntimeError):
+        await first.run()
+    await first.queue.issue(8, "p8")
+    await first.queue.commit(2, 0)
+    await first.queue.close()
+
+    second = World(tmp_path, "steps=9", "checkpoint.every=2")
+    second.generators[0].version = 2
+
+    assert await second.run(start=2) == 9
+
+    taken = [lease.first_ticket for lease in second.learner.leases]
+    assert taken == list(range(4, 18, 2))
+    counts = await second.queue.counts()
+    assert (counts.issued_groups, counts.trained, counts.running_groups) == (18, 18, 0)
+    assert counts.dropped == {}
+
+
+async def test_changed_data_is_found_when_a_ticket_is_written_again(tmp_path: Path):
+    first = ReplayQueue(str(tmp_path), load("tiny", []), Fates())
+    await first.open(0)
+    await first.issue(0, "another problem")
+    await first.close()
+    world = World(tmp_path, "steps=2")
+
+    with pytest.raises(ValueError, match=r"'another problem'.*data\.train changed"):
+        await world.run()
