@@ -1,0 +1,109 @@
+"""What the generator asks of an engine, and the door to the only real one."""
+
+import os
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from configs.schema import EngineConfig
+from verifiers.types import Completion, PublishedWeights, Sampling
+
+
+class EngineDied(RuntimeError):
+    """The engine serves nothing any more; a new one has to be started."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadReport:
+    """One swap of the weights."""
+
+    version: int
+    fingerprint: str
+    """Recomputed over the tensors that the engine really loaded."""
+    num_tensors: int
+    seconds: float
+    """The whole call, checking the file included."""
+    stall_s: float
+    """How long generation stood still."""
+    in_flight: int
+    """Completions that were being written, or waiting, when generation paused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineStats:
+    version: int
+    running: int
+    """Completions being decoded."""
+    waiting: int
+    """Completions handed in that are not being decoded yet."""
+    kv_use: float
+    """Used share of the KV cache, 0 to 1."""
+    generated_tokens: int
+    """Response tokens of the completions finished since the start."""
+    requests_done: int
+    """Completions finished since the start."""
+
+
+class Engine(Protocol):
+    @property
+    def version(self) -> int:
+        """Version of the weights that now serve; 0 is the model's own folder."""
+        ...
+
+    async def start(self) -> None:
+        """Return when the engine can sample."""
+        ...
+
+    async def sample(
+        self, prompt_ids: tuple[int, ...], count: int, sampling: Sampling
+    ) -> tuple[Completion, ...]:
+        """Write ``count`` responses; they stop when the caller is cancelled.
+
+        ``EngineDied`` when the engine dies meanwhile. The caller sets the deadline: how long a
+        response may take is not for the engine to say.
+        """
+        ...
+
+    async def load_weights(self, weights: PublishedWeights) -> LoadReport:
+        """Swap the weights while requests are in flight; those go on with the new ones.
+
+        ``WeightsRefused`` (of ``verifiers.weights_file``): nothing changed. ``EngineDied``: the
+        engine is gone. There is no third way to fail. Weights that serve already change nothing.
+        """
+        ...
+
+    async def stats(self) -> EngineStats: ...
+
+    async def close(self) -> None:
+        """Stop every process of the engine. May be called twice, and before ``start``."""
+        ...
+
+
+def make_vllm_engine(
+    config: EngineConfig,
+    *,
+    model_dir: str,
+    device: Literal["cpu", "cuda"],
+    threads: int,
+    seed: int,
+    trust_remote_code: bool = False,
+    revision: str | None = None,
+    cpu_cores: tuple[int, ...] = (),
+) -> Engine:
+    """An engine, not started. One per process: it sets environment variables that vLLM reads.
+
+    On a CPU it computes with ``threads`` threads, on ``cpu_cores`` when there are any.
+    """
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    # vLLM configures its logging when it is imported, which takes seconds and needs the package.
+    from actors.vllm_engine import VllmEngine, VllmSettings  # noqa: PLC0415
+
+    settings = VllmSettings(
+        model_dir=model_dir,
+        device=device,
+        threads=threads,
+        seed=seed,
+        trust_remote_code=trust_remote_code,
+        revision=revision,
+        cpu_cores=cpu_cores,
+    )
+    return VllmEngine(config, settings)

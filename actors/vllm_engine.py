@@ -1,0 +1,285 @@
+"""The real engine: vLLM's AsyncLLM behind ``actors.engine.Engine``. Nothing else imports vLLM.
+
+This process tokenises and collects; a child that vLLM starts schedules and computes.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from itertools import count as count_up
+from typing import Any, Literal, cast
+
+from huggingface_hub import snapshot_download
+from vllm import SamplingParams
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.inputs import TokensPrompt
+from vllm.sampling_params import RequestOutputKind
+from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.exceptions import EngineDeadError
+from vllm.v1.metrics.loggers import StatLoggerBase
+
+from actors.engine import EngineDied, EngineStats, LoadReport
+from actors.weight_swap import WeightSwap
+from configs.schema import EngineConfig
+from verifiers.types import Completion, FinishReason, PublishedWeights, Sampling
+from verifiers.weights_file import folder_shapes, model_files
+
+CALL_TIMEOUT_S = 300.0
+"""Longest wait for an answer to anything but sampling."""
+
+HEALTH_CHECK_S = 1.0
+"""vLLM leaves calls unanswered when its child dies: how often to look while one is open."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VllmSettings:
+    """Where the engine runs, beside what ``EngineConfig`` says about it."""
+
+    model_dir: str
+    device: Literal["cpu", "cuda"]
+    threads: int
+    seed: int
+    trust_remote_code: bool
+    revision: str | None
+    cpu_cores: tuple[int, ...]
+
+
+class VllmEngine:
+    """Used from one event loop. Once it died or was closed, every call raises ``EngineDied``."""
+
+    def __init__(self, config: EngineConfig, settings: VllmSettings) -> None:
+        self._config = config
+        self._settings = settings
+        self._llm: AsyncLLM | None = None
+        self._swap: WeightSwap | None = None
+        self._end: EngineDied | None = None
+        self._load = _Load()
+        self._writing: set[asyncio.Task[Completion]] = set()
+        self._request_numbers = count_up()
+        self._requests_done = 0
+        self._generated_tokens = 0
+
+    @property
+    def version(self) -> int:
+        return self._swap.version if self._swap else 0
+
+    async def start(self) -> None:
+        # In a thread: it takes long, and this process must answer others meanwhile.
+        llm = self._llm = await asyncio.to_thread(self._launch)
+        await self._rpc("settle", os.getpid(), list(self._settings.cpu_cores))
+        folder = self._model_folder()
+        self._swap = WeightSwap(
+            self,
+            [str(path) for path in model_files(folder)],
+            await asyncio.to_thread(folder_shapes, folder),
+            tied=bool(llm.model_config.hf_text_config.tie_word_embeddings),
+        )
+
+    async def sample(
+        self, prompt_ids: tuple[int, ...], count: int, sampling: Sampling
+    ) -> tuple[Completion, ...]:
+        self._running()
+        # Requests of their own instead of one with n=count: that one would answer when its last
+        # sample ends, and the end and version of the others would be lost. The prompt is computed
+        # once all the same, thanks to the prefix cache.
+        parameters = _sampling_params(sampling)
+        tasks = [asyncio.create_task(self._write(prompt_ids, parameters)) for _ in range(count)]
+        self._writing.update(tasks)
+        try:
+            return tuple(await asyncio.gather(*tasks))
+        except asyncio.CancelledError:
+            if self._end is not None:
+                raise self._end from None
+            raise
+        except EngineDeadError as error:
+            await self._stop(EngineDied("the engine's process died"))
+            raise EngineDied("the engine's process died while it wrote") from error
+        finally:
+            await _cancel(tasks)
+            self._writing.difference_update(tasks)
+
+    async def load_weights(self, weights: PublishedWeights) -> LoadReport:
+        # Shielded: a caller that gives up must not leave a swap half done.
+        return await asyncio.shield(asyncio.create_task(self._load_weights(weights)))
+
+    async def stats(self) -> EngineStats:
+        self._running()
+        return EngineStats(
+            version=self.version,
+            running=self._load.running,
+            waiting=max(0, len(self._writing) - self._load.running),
+            kv_use=self._load.kv_use,
+            generated_tokens=self._generated_tokens,
+            requests_done=self._requests_done,
+        )
+
+    async def close(self) -> None:
+        await self._stop(EngineDied("the engine was closed"))
+
+    async def pause(self) -> int:
+        # The prefix cache stays: see _write. Clearing it would make every request in flight compute
+        # its prompt and response once more.
+        await self._answer(self._running().pause_generation(mode="keep", clear_cache=False))
+        return len(self._writing)
+
+    async def load_files(self, paths: list[str]) -> str:
+        return await self._rpc("load_files", paths)
+
+    async def resume(self) -> None:
+        await self._answer(self._running().resume_generation())
+
+    async def _load_weights(self, weights: PublishedWeights) -> LoadReport:
+        self._running()
+        assert self._swap is not None
+        try:
+            return await self._swap.to(weights)
+        except EngineDied as error:
+            await self._stop(error)
+            raise
+
+    async def _write(self, prompt_ids: tuple[int, ...], parameters: SamplingParams) -> Completion:
+        first_version, start_us = self.version, _now_us()
+        # What requests in flight computed with older weights stays in the prefix cache. The salt
+        # keeps it from requests of another version; a reset would fail while blocks are in use.
+        prompt = TokensPrompt(prompt_token_ids=list(prompt_ids), cache_salt=str(first_version))
+        number = str(next(self._request_numbers))
+        (output,) = [o async for o in self._running().generate(prompt, parameters, number)]
+        answer = output.outputs[0]
+        self._requests_done += 1
+        self._generated_tokens += len(answer.token_ids)
+        return Completion(
+            text=answer.text,
+            token_ids=tuple(answer.token_ids),
+            finish_reason=_finish_reason(answer.finish_reason),
+            first_version=first_version,
+            last_version=self.version,
+            start_us=start_us,
+            end_us=_now_us(),
+        )
+
+    def _launch(self) -> AsyncLLM:
+        config, settings = self._config, self._settings
+        if settings.device == "cpu":
+            _prepare_cpu(config, settings.threads)
+        arguments = AsyncEngineArgs(
+            model=settings.model_dir,
+            revision=settings.revision,
+            trust_remote_code=settings.trust_remote_code,
+            seed=settings.seed,
+            dtype=config.dtype,
+            max_model_len=config.max_model_len,
+            max_num_seqs=config.max_num_seqs,
+            gpu_memory_utilization=config.gpu_memory_utilization,
+            tensor_parallel_size=config.tensor_parallel,
+            distributed_executor_backend="uni" if config.tensor_parallel == 1 else "mp",
+            enforce_eager=config.enforce_eager,
+            enable_prefix_caching=True,
+            generation_config="vllm",  # no sampling defaults of the model's own
+            worker_extension_cls="actors.vllm_worker.WorkerExtension",
+            disable_log_stats=True,
+        )
+        return AsyncLLM.from_engine_args(arguments, stat_loggers=[self._load.attach])
+
+    def _model_folder(self) -> str:
+        settings = self._settings
+        if os.path.isdir(settings.model_dir):
+            return settings.model_dir
+        # A hub name: vLLM has just put it into the hub's cache.
+        return snapshot_download(
+            settings.model_dir, revision=settings.revision, local_files_only=True
+        )
+
+    def _running(self) -> AsyncLLM:
+        if self._end is not None:
+            raise EngineDied(str(self._end))
+        if self._llm is None:
+            raise RuntimeError("the engine has not been started")
+        return self._llm
+
+    async def _rpc(self, method: str, *args: Any) -> Any:
+        """Run a method of ``WorkerExtension`` in every worker; they must all return the same."""
+        results = await self._answer(self._running().collective_rpc(method, args=args))
+        if any(result != results[0] for result in results):
+            raise RuntimeError(f"the workers disagree about {method}: {results}")
+        return results[0]
+
+    async def _answer(self, call: Coroutine[Any, Any, Any]) -> Any:
+        llm, task = self._running(), asyncio.create_task(call)
+        deadline = time.monotonic() + CALL_TIMEOUT_S
+        try:
+            while not (await asyncio.wait({task}, timeout=HEALTH_CHECK_S))[0]:
+                if llm.errored:
+                    raise EngineDied("the engine's process died")
+                if time.monotonic() > deadline:
+                    raise EngineDied(f"the engine gave no answer for {CALL_TIMEOUT_S:.0f} s")
+            return task.result()
+        except EngineDeadError as error:
+            raise EngineDied("the engine's process died") from error
+        finally:
+            task.cancel()
+
+    async def _stop(self, end: EngineDied) -> None:
+        self._end = self._end or end
+        await _cancel(list(self._writing))
+        llm, self._llm = self._llm, None
+        if llm is not None:
+            await asyncio.to_thread(llm.shutdown)
+
+
+class _Load(StatLoggerBase):
+    """How busy the engine is, as its scheduler reports after every step."""
+
+    def __init__(self) -> None:
+        self.running = 0
+        self.kv_use = 0.0
+
+    def attach(self, vllm_config: Any, engine_index: int = 0) -> "_Load":
+        return self
+
+    def record(self, scheduler_stats: Any, *args: Any, **kwargs: Any) -> None:
+        if scheduler_stats is not None:
+            self.running = scheduler_stats.num_running_reqs
+            self.kv_use = scheduler_stats.kv_cache_usage
+
+    def log_engine_initialized(self) -> None: ...
+
+
+def _prepare_cpu(config: EngineConfig, threads: int) -> None:
+    os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(config.kv_cache_gib)
+    # OpenMP reads it when the child starts. vLLM's own thread binding exists only in an executor
+    # with one more process, which costs one more import of torch and vLLM at the start.
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
+    if config.tensor_parallel == 1:
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+
+
+def _sampling_params(sampling: Sampling) -> SamplingParams:
+    # No seed per request: with one, vLLM's CPU kernels die on a prompt that is split (0.32).
+    return SamplingParams(
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        min_p=sampling.min_p,
+        repetition_penalty=sampling.repetition_penalty,
+        max_tokens=sampling.max_tokens,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
+
+
+def _finish_reason(reason: str | None) -> FinishReason:
+    if reason not in ("stop", "length", "abort"):
+        raise RuntimeError(f"vLLM ended a response for an unknown reason: {reason!r}")
+    return cast(FinishReason, reason)
+
+
+async def _cancel(tasks: list[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000

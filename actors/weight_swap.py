@@ -1,0 +1,107 @@
+"""Swapping an engine's weights: checked before, verified after, all or nothing. Pure logic.
+
+verify the file -> pause -> load, recompute the fingerprint -> resume
+     |                               |
+  refused: nothing touched        failed: put the previous files back -> resume, refused
+                                     |
+                                  failed too: the engine is dead, it must not serve a mixture
+"""
+
+import asyncio
+import time
+from typing import Protocol
+
+from actors.engine import EngineDied, LoadReport
+from verifiers.types import PublishedWeights
+from verifiers.weights_file import Shapes, WeightsRefused, verify
+
+
+class Swappable(Protocol):
+    """What a swap does to an engine. Whatever these raise counts as a failure to do it."""
+
+    async def pause(self) -> int:
+        """Stop computing, keep what is in flight; returns how many completions that is."""
+        ...
+
+    async def load_files(self, paths: list[str]) -> str:
+        """Load all weights from these files; returns the fingerprint of what was loaded."""
+        ...
+
+    async def resume(self) -> None: ...
+
+
+class WeightSwap:
+    """Knows which weights an engine serves, and replaces them."""
+
+    def __init__(self, engine: Swappable, paths: list[str], shapes: Shapes, *, tied: bool) -> None:
+        self.version = 0
+        self._engine = engine
+        self._paths = paths
+        self._shapes = shapes
+        self._tied = tied
+        self._fingerprint: str | None = None
+        self._lock = asyncio.Lock()
+
+    async def to(self, weights: PublishedWeights) -> LoadReport:
+        """One swap at a time. Must not be cancelled half way: shield it."""
+        async with self._lock:
+            start = time.monotonic()
+            stall_s, in_flight = 0.0, 0
+            if not self._serves(weights):
+                await asyncio.to_thread(verify, weights, self._shapes, tied=self._tied)
+                paused = time.monotonic()
+                in_flight = await self._replace(weights)
+                stall_s = time.monotonic() - paused
+            return LoadReport(
+                version=weights.version,
+                fingerprint=weights.fingerprint,
+                num_tensors=weights.num_tensors,
+                seconds=time.monotonic() - start,
+                stall_s=stall_s,
+                in_flight=in_flight,
+            )
+
+    def _serves(self, weights: PublishedWeights) -> bool:
+        if (weights.version, weights.fingerprint) == (self.version, self._fingerprint):
+            return True
+        if weights.version <= self.version:
+            raise WeightsRefused(
+                f"weights version {weights.version} refused: the engine serves {self.version}"
+            )
+        return False
+
+    async def _replace(self, weights: PublishedWeights) -> int:
+        in_flight = await self._engine.pause()
+        try:
+            await self._load([weights.path], weights.fingerprint)
+        except EngineDied:
+            raise
+        except Exception as error:  # a worker may raise anything, and each leaves a mixture
+            await self._put_back(weights.version, error)
+            raise WeightsRefused(
+                f"weights version {weights.version} failed to load, version {self.version} was "
+                f"put back: {one_line(error)}"
+            ) from error
+        self.version, self._fingerprint = weights.version, weights.fingerprint
+        self._paths = [weights.path]
+        await self._engine.resume()
+        return in_flight
+
+    async def _load(self, paths: list[str], expected: str | None) -> None:
+        loaded = await self._engine.load_files(paths)
+        if expected not in (None, loaded):
+            raise WeightsRefused(f"the engine loaded fingerprint {loaded}, not {expected}")
+
+    async def _put_back(self, version: int, cause: Exception) -> None:
+        try:
+            await self._load(self._paths, self._fingerprint)
+            await self._engine.resume()
+        except Exception as error:  # whatever it was, what the engine holds is unknown now
+            raise EngineDied(
+                f"weights version {version} failed to load ({one_line(cause)}) and version "
+                f"{self.version} could not be put back ({one_line(error)})"
+            ) from error
+
+
+def one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -1,0 +1,254 @@
+import asyncio
+
+import pytest
+
+from actors.engine import EngineDied
+from actors.generator import Generator
+from configs.load import validate
+from tests.fakes import FakeEngine, FakeJudge, make_problem, make_ticket
+from verifiers.types import PublishedWeights, Sampling
+from verifiers.weights_file import WeightsRefused
+
+GREEDY = Sampling(
+    temperature=0.0, top_p=0.9, top_k=7, min_p=0.1, repetition_penalty=1.2, max_tokens=60
+)
+
+
+def config(**changes):
+    values = {
+        "model": {"path": "none"},
+        "data": {"train": "none", "max_prompt_tokens": 40},
+        "filter": {"length_budget": 50},
+        "sampling": {"max_tokens": 55},
+        "engine": {"max_model_len": 100},
+        "cluster": {"wait_timeout_s": 30.0},
+    }
+    return validate(values | changes)
+
+
+async def started(engine, judge, **changes) -> Generator:
+    generator = Generator("gen-7", lambda: engine, judge, config(**changes))
+    await generator.start()
+    return generator
+
+
+def weights(version: int, fingerprint: str = "f") -> PublishedWeights:
+    return PublishedWeights(
+        version=version, path="none", fingerprint=fingerprint, num_tensors=3, num_bytes=1
+    )
+
+
+async def test_the_engine_is_made_only_by_start():
+    made = []
+    generator = Generator("g", lambda: made.append(1) or FakeEngine(), FakeJudge(), config())
+    assert not made
+    with pytest.raises(RuntimeError, match="g has not been started"):
+        await generator.generate(make_ticket())
+
+    await generator.start()
+
+    assert made == [1]
+
+
+async def test_a_ticket_becomes_one_group_with_every_training_field_explicit():
+    engine, judge = FakeEngine(("42", "wrong", "4")), FakeJudge()
+    ticket = make_ticket(3, size=3, problem=make_problem("odd", num_prompt_tokens=40))
+
+    await (await started(engine, judge)).generate(ticket)
+
+    asked = Sampling(
+        temperature=1.0, top_p=1.0, top_k=-1, min_p=0.0, repetition_penalty=1.0, max_tokens=55
+    )
+    assert engine.asked == [(ticket.problem.prompt_ids, 3, asked)]
+    (group,) = judge.groups
+    assert group.ticket is ticket
+    assert group.generator_id == "gen-7"
+    assert [completion.text for completion in group.completions] == ["42", "wrong", "4"]
+    assert (group.temperature, group.top_p, group.max_tokens) == (1.0, 1.0, 55)
+
+
+async def test_without_sampling_max_tokens_the_length_budget_ends_a_response():
+    engine = FakeEngine()
+
+    await (await started(engine, FakeJudge(), sampling={})).generate(make_ticket(budget=9))
+
+    assert engine.asked[0][2].max_tokens == 50
+
+
+@pytest.mark.parametrize(
+    ("num_prompt_tokens", "wanted", "given"), [(40, 60, 60), (41, 60, 59), (99, 60, 1), (99, 1, 1)]
+)
+async def test_a_response_never_gets_more_tokens_than_the_context_leaves(
+    num_prompt_tokens, wanted, given
+):
+    engine = FakeEngine()
+    generator = await started(engine, FakeJudge())
+    problem = make_problem(num_prompt_tokens=num_prompt_tokens)
+    sampling = Sampling(
+        temperature=1.0,
+        top_p=1.0,
+        top_k=-1,
+        min_p=0.0,
+        repetition_penalty=1.0,
+        max_tokens=wanted,
+    )
+
+    await generator.evaluate(problem, 1, sampling)
+
+    assert engine.asked[0][2].max_tokens == given
+
+
+async def test_a_group_that_was_cut_by_the_context_says_so():
+    judge = FakeJudge()
+    problem = make_problem(num_prompt_tokens=97)
+
+    await (await started(FakeEngine(("12345",)), judge)).generate(make_ticket(problem=problem))
+
+    assert judge.groups[0].max_tokens == 3
+
+
+async def test_a_prompt_that_fills_the_context_is_refused_by_name():
+    engine, judge = FakeEngine(), FakeJudge()
+    problem = make_problem("long", num_prompt_tokens=100)
+
+    with pytest.raises(ValueError, match="problem 'long' has 100 tokens"):
+        await (await started(engine, judge)).generate(make_ticket(problem=problem))
+
+    assert not engine.asked
+
+
+async def test_generate_returns_only_when_the_group_is_settled():
+    judge = FakeJudge()
+    judge.hold()
+    generator = await started(FakeEngine(), judge)
+    writing = asyncio.create_task(generator.generate(make_ticket()))
+    await asyncio.sleep(0.01)
+    assert not writing.done()
+
+    judge.release()
+
+    await asyncio.wait_for(writing, 1)
+    assert len(judge.groups) == 1
+
+
+async def test_tickets_are_written_at_the_same_time_and_weights_swap_under_them():
+    engine, judge = FakeEngine(), FakeJudge()
+    generator = await started(engine, judge)
+    engine.hold()
+    writing = [asyncio.create_task(generator.generate(make_ticket(n))) for n in range(3)]
+    await asyncio.sleep(0)
+
+    report = await generator.load_weights(weights(1))
+    engine.release()
+    await asyncio.gather(*writing)
+    await generator.generate(make_ticket(3))
+
+    assert (report.version, report.in_flight) == (1, 12)
+    versions = [(c.first_version, c.last_version) for g in judge.groups for c in g.completions]
+    assert versions == 12 * [(0, 1)] + 4 * [(1, 1)]
+
+
+async def test_evaluation_uses_its_own_sampling_and_settles_nothing():
+    engine, judge = FakeEngine(("7", "it is 42", " 42 ")), FakeJudge()
+    generator = await started(engine, judge)
+    await generator.load_weights(weights(5))
+    problem = make_problem("held-out")
+
+    samples = await generator.evaluate(problem, 3, GREEDY)
+
+    assert engine.asked == [(problem.prompt_ids, 3, GREEDY)]
+    assert judge.asked == [(problem, ["7", "it is 42", " 42 "])]
+    assert judge.groups == []
+    assert [s.status for s in samples] == ["wrong", "correct", "correct"]
+    assert [s.extracted for s in samples] == ["7", "it is 42", "42"]
+    assert [s.text for s in samples] == ["7", "it is 42", " 42 "]
+    assert [s.sample for s in samples] == [0, 1, 2]
+    assert [s.num_tokens for s in samples] == [2, 9, 5]
+    assert {(s.problem_id, s.version, s.finish_reason) for s in samples} == {
+        ("held-out", 5, "stop")
+    }
+
+
+async def test_an_evaluated_sample_names_the_oldest_version_that_wrote_it():
+    engine = FakeEngine()
+    generator = await started(engine, FakeJudge())
+    engine.hold()
+    evaluating = asyncio.create_task(generator.evaluate(make_problem(), 1, GREEDY))
+    await asyncio.sleep(0)
+
+    await generator.load_weights(weights(1))
+    engine.release()
+
+    assert [sample.version for sample in await evaluating] == [0]
+
+
+async def test_a_judge_that_loses_a_verdict_is_a_bug_and_not_a_shorter_evaluation():
+    class Forgetful(FakeJudge):
+        async def verdicts(self, problem, texts):
+            return (await super().verdicts(problem, texts))[:-1]
+
+    with pytest.raises(ValueError):
+        await (await started(FakeEngine(), Forgetful())).evaluate(make_problem(), 2, GREEDY)
+
+
+async def test_every_wait_has_a_deadline_that_names_what_it_waited_for():
+    engine, judge = FakeEngine(), FakeJudge()
+    generator = await started(engine, judge, cluster={"wait_timeout_s": 0.01})
+    engine.hold()
+
+    with pytest.raises(TimeoutError, match="gen-7 to write 4 responses to problem 'p-0'"):
+        await generator.generate(make_ticket())
+    assert engine.in_flight == 0
+
+    engine.release()
+    judge.hold()
+    with pytest.raises(TimeoutError, match="the judge to settle the group of ticket 8"):
+        await generator.generate(make_ticket(8))
+    with pytest.raises(TimeoutError, match="verdicts on problem 'p-0'"):
+        await generator.evaluate(make_problem(), 1, GREEDY)
+
+
+async def test_a_deadline_from_deeper_down_keeps_its_own_words():
+    class Late(FakeJudge):
+        async def judge(self, group):
+            raise TimeoutError("waited 5 s for the queue")
+
+    with pytest.raises(TimeoutError, match=r"^waited 5 s for the queue$"):
+        await (await started(FakeEngine(), Late())).generate(make_ticket())
+
+
+async def test_nothing_is_judged_when_the_engine_dies():
+    engine, judge = FakeEngine(), FakeJudge()
+    generator = await started(engine, judge)
+    engine.hold()
+    writing = asyncio.create_task(generator.generate(make_ticket()))
+    await asyncio.sleep(0)
+
+    engine.die()
+
+    with pytest.raises(EngineDied):
+        await writing
+    with pytest.raises(EngineDied):
+        await generator.stats()
+    assert judge.groups == []
+
+
+async def test_refused_weights_reach_the_caller_and_the_old_ones_serve():
+    engine = FakeEngine()
+    generator = await started(engine, FakeJudge())
+    await generator.load_weights(weights(2))
+
+    with pytest.raises(WeightsRefused):
+        await generator.load_weights(weights(1))
+
+    assert (await generator.stats()).version == 2
+
+
+async def test_close_ends_the_engine_and_does_no_harm_before_start():
+    engine = FakeEngine()
+    await Generator("g", lambda: engine, FakeJudge(), config()).close()
+    assert engine.calls == []
+
+    await (await started(engine, FakeJudge())).close()
+
+    assert engine.calls == ["start", "close"]
