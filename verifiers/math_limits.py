@@ -17,7 +17,8 @@ MAX_FACTORIAL_DIGITS = 4
 _OPEN = r"\s*(?:\\left)?[\s{(\[]*[-+]?"
 _EXPONENT = re.compile(rf"(?:\^|\*\*){_OPEN}(\d++)")
 _TOWER = re.compile(rf"(?=(?:\^|\*\*){_OPEN}(\d++)\s*(?:\^|\*\*){_OPEN}(\d++)\s*(\^|\*\*)?)")
-_FACTORIAL = re.compile(r"(\d++)\s*!|([)}\]])\s*!|!\s*!")
+_FACTORIAL = re.compile(r"(\d++|[)}\]])\s*!")
+_FACTORIAL_OF_FACTORIAL = re.compile(r"!\s*!")
 
 
 def refusal(text: str) -> str | None:
@@ -64,13 +65,14 @@ def _has_huge_power(text: str) -> bool:
 
 
 def _has_huge_factorial(text: str) -> bool:
+    if _FACTORIAL_OF_FACTORIAL.search(text):
+        return True
     for match in _FACTORIAL.finditer(text):
-        argument, closing = match.groups()
-        if argument is None and closing is None:
-            return True  # n!! and (n!)!: a second sign right after the first
-        if argument is not None and len(argument) > MAX_FACTORIAL_DIGITS:
-            return True
-        if closing and _is_huge_inside(text[: match.start()]):
+        argument = match.group(1)
+        if argument.isdigit():
+            if len(argument) > MAX_FACTORIAL_DIGITS:
+                return True
+        elif _is_huge_inside(text[: match.start()]):
             return True
     return False
 

@@ -105,7 +105,7 @@ class JudgePool:
 
     def submit(
         self, verifier: str, answer: str, responses: Sequence[str]
-    ) -> "list[Future[list[Verdict]]]":
+    ) -> list["Future[list[Verdict]]"]:
         """``judge_many`` for callers without an event loop: the verdicts in order, in parts."""
         path = path_of(verifier)
         size = max(1, min(MAX_PART, len(responses) // (4 * self._config.workers)))

@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable
 
+from configs.errors import UserError
 from verifiers.types import Verdict
 
 Verifier = Callable[[str, str], Verdict]
@@ -44,8 +45,15 @@ ALIASES = {
 """Names of data sets, in lower case, as people and other trainers write them."""
 
 
-class UnknownVerifier(ValueError):
+class UnknownVerifier(UserError):
     """The message is one line and names the nearest known verifier."""
+
+
+def is_ours(name: str) -> bool:
+    """Whether it is a built-in judge or an alias of one. A data file may name only these: its
+    reader never meant to run code that the file chose."""
+    key = name.strip().lower()
+    return key in VERIFIERS or key in ALIASES
 
 
 def path_of(name: str) -> str:

@@ -1,0 +1,276 @@
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import cast
+
+import pytest
+
+from actors.judge import MAX_UNRECORDED, Judge
+from configs.schema import JudgeConfig, RunConfig
+from verifiers.pool import PoolStats
+from verifiers.types import (
+    Completion,
+    FinishReason,
+    Group,
+    JudgedGroup,
+    Problem,
+    Settlement,
+    Status,
+    Ticket,
+    Verdict,
+)
+
+L = 3500
+PROBLEM = Problem(
+    id="p", messages=(), answer="5", source="s", verifier="number", prompt_ids=(1, 2, 3)
+)
+SECONDS = 5
+
+
+class EchoPool:
+    """Its verdict is what the response says."""
+
+    def __init__(self, config: JudgeConfig) -> None:
+        self.asked: list[tuple[str, str, list[str]]] = []
+        self.state = "new"
+        pools.append(self)
+
+    async def start(self) -> None:
+        self.state = "started"
+
+    async def judge_many(self, verifier: str, answer: str, texts: Sequence[str]) -> list[Verdict]:
+        self.asked.append((verifier, answer, list(texts)))
+        return [Verdict(status=cast(Status, text), extracted=text) for text in texts]
+
+    async def close(self) -> None:
+        self.state = "closed"
+
+    @property
+    def stats(self) -> PoolStats:
+        return PoolStats(judged=1, cached=2, killed=3, errors=4, workers=5)
+
+
+pools: list[EchoPool] = []
+"""The newest is the one of the judge under test."""
+
+
+class Queue:
+    def __init__(self, answer: bool = True) -> None:
+        self.settled: list[Settlement] = []
+        self.answer = answer
+
+    async def settle(self, settlement: Settlement) -> bool:
+        self.settled.append(settlement)
+        return self.answer
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.judged: list[JudgedGroup] = []
+
+    async def rollouts(self, judged: JudgedGroup) -> None:
+        self.judged.append(judged)
+
+
+class StuckRecorder:
+    async def rollouts(self, judged: JudgedGroup) -> None:
+        await asyncio.Event().wait()
+
+
+class DeadRecorder:
+    async def rollouts(self, judged: JudgedGroup) -> None:
+        raise ConnectionError("gone")
+
+
+@pytest.fixture(autouse=True)
+def echo_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.judge.JudgePool", EchoPool)
+
+
+def config(wait_timeout_s: float = SECONDS) -> RunConfig:
+    return RunConfig.model_validate(
+        {
+            "model": {"path": "tiny"},
+            "data": {"train": "tiny"},
+            "filter": {"length_budget": L},
+            "engine": {"max_model_len": 8192},
+            "cluster": {"wait_timeout_s": wait_timeout_s},
+        }
+    )
+
+
+def completion(
+    text: str, num_tokens: int, finish_reason: FinishReason = "stop", version: int = 4
+) -> Completion:
+    return Completion(
+        text=text,
+        token_ids=tuple(range(num_tokens)),
+        finish_reason=finish_reason,
+        first_version=version,
+        last_version=version + 1,
+        start_us=0,
+        end_us=1,
+    )
+
+
+def group(*completions: Completion) -> Group:
+    ticket = Ticket(number=12, attempt=2, problem=PROBLEM, size=len(completions), budget=L)
+    return Group(
+        ticket=ticket,
+        generator_id="g0",
+        completions=completions,
+        temperature=1.0,
+        top_p=1.0,
+        max_tokens=L,
+    )
+
+
+def paper_group() -> Group:
+    return group(
+        completion("wrong", 50, version=1),
+        completion("correct", 3600),
+        completion("correct", 100, version=7),
+        completion("correct", 3500, "length"),
+    )
+
+
+async def test_only_the_accepted_rollout_is_settled_with_its_tokens_and_all_with_their_fate():
+    queue = Queue()
+    judge = Judge(config(), queue, Recorder())
+
+    await judge.judge(paper_group())
+
+    [settled] = queue.settled
+    assert (settled.ticket, settled.attempt) == (12, 2)
+    [rollout] = settled.rollouts
+    assert rollout.id == "000012.2.2"
+    assert rollout.prompt_ids == PROBLEM.prompt_ids
+    assert rollout.response_ids == tuple(range(100))
+    assert (rollout.first_version, rollout.last_version) == (7, 8)
+    assert [outcome.rollout_id for outcome in settled.outcomes] == [
+        f"000012.2.{sample}" for sample in range(4)
+    ]
+    assert [o.reason for o in settled.outcomes] == ["wrong", "over_budget", None, "truncated"]
+    assert [o.status for o in settled.outcomes] == ["wrong", "correct", "correct", "correct"]
+    assert [o.num_tokens for o in settled.outcomes] == [50, 3600, 100, 3500]
+    assert [o.first_version for o in settled.outcomes] == [1, 4, 7, 4]
+    assert [o.last_version for o in settled.outcomes] == [2, 5, 8, 5]
+
+
+async def test_the_recorder_gets_the_whole_group_with_verdicts_and_decisions():
+    recorder = Recorder()
+    judge = Judge(config(), Queue(), recorder)
+    written = paper_group()
+
+    await judge.judge(written)
+    await judge.close()
+
+    [judged] = recorder.judged
+    assert judged.group is written
+    assert [verdict.status for verdict in judged.verdicts] == [
+        "wrong",
+        "correct",
+        "correct",
+        "correct",
+    ]
+    assert [decision.accepted for decision in judged.decisions] == [False, False, True, False]
+
+
+async def test_a_truncated_response_is_judged_and_an_aborted_one_is_not():
+    queue = Queue()
+    judge = Judge(config(), queue, Recorder())
+
+    await judge.judge(
+        group(
+            completion("correct", 3, "abort"),
+            completion("timeout", 5, "length"),
+            completion("correct", 9, "abort"),
+            completion("error", 7),
+        )
+    )
+
+    assert pools[-1].asked == [("number", "5", ["timeout", "error"])]
+    assert [outcome.status for outcome in queue.settled[0].outcomes] == [
+        "no_answer",
+        "timeout",
+        "no_answer",
+        "error",
+    ]
+    assert [outcome.reason for outcome in queue.settled[0].outcomes] == [
+        "aborted",
+        "truncated",
+        "aborted",
+        "verifier_error",
+    ]
+
+
+async def test_a_group_without_a_single_good_answer_is_settled_too():
+    queue = Queue()
+
+    await Judge(config(), queue, Recorder()).judge(group(completion("wrong", 5)))
+
+    assert queue.settled[0].rollouts == ()
+    assert len(queue.settled[0].outcomes) == 1
+
+
+async def test_a_recorder_that_never_answers_delays_nothing():
+    queue = Queue()
+    judge = Judge(config(), queue, StuckRecorder())
+
+    async with asyncio.timeout(SECONDS):
+        for _ in range(MAX_UNRECORDED + 3):
+            await judge.judge(group(completion("correct", 5)))
+
+    assert len(queue.settled) == MAX_UNRECORDED + 3
+    assert judge.num_unrecorded == 3  # the others are on their way, for as long as the limit
+
+
+async def test_a_recorder_that_fails_is_counted_and_warned_of_once(caplog):
+    queue = Queue()
+    judge = Judge(config(), queue, DeadRecorder())
+
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            await judge.judge(group(completion("correct", 5)))
+        await judge.close()
+
+    assert judge.num_unrecorded == 3
+    assert len(queue.settled) == 3
+    assert [record.getMessage() for record in caplog.records] == [
+        "the recorder did not take a judged group, training goes on: ConnectionError: gone"
+    ]
+
+
+async def test_a_fenced_group_is_no_failure():
+    queue = Queue(answer=False)
+
+    await Judge(config(), queue, Recorder()).judge(group(completion("correct", 5)))
+
+    assert len(queue.settled) == 1
+
+
+async def test_a_queue_that_never_answers_ends_in_an_error_that_names_it():
+    class StuckQueue:
+        async def settle(self, settlement: Settlement) -> bool:
+            await asyncio.Event().wait()
+            return True
+
+    judge = Judge(config(wait_timeout_s=0.01), StuckQueue(), Recorder())
+
+    with pytest.raises(TimeoutError, match=r"did not settle ticket 12 within 0\.01 s"):
+        await judge.judge(group(completion("correct", 5)))
+
+
+async def test_verdicts_alone_touch_neither_queue_nor_recorder():
+    queue, recorder = Queue(), Recorder()
+    judge = Judge(config(), queue, recorder)
+    await judge.start()
+
+    verdicts = await judge.verdicts(PROBLEM, ["wrong", "correct"])
+
+    assert [verdict.status for verdict in verdicts] == ["wrong", "correct"]
+    assert (queue.settled, recorder.judged) == ([], [])
+    assert (await judge.stats()).workers == 5
+    assert pools[-1].state == "started"
+    await judge.close()
+    assert pools[-1].state == "closed"
