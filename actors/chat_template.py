@@ -3,12 +3,12 @@
 import json
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import xxhash
 
 from actors.problem_rows import DataError
+from configs.schema import ModelConfig
 from verifiers.types import Message
 
 DELIMITER = re.compile(r"<[|｜].+[|｜]>")
@@ -51,6 +51,8 @@ class ChatTemplate:
 
     def encode(self, rendered: list[str]) -> list[tuple[int, ...]]:
         """The template writes the special tokens itself: none are added."""
+        if not rendered:
+            return []  # transformers fails on an empty list
         encoded = self._tokenizer(rendered, add_special_tokens=False, return_attention_mask=False)
         return [tuple(ids) for ids in encoded["input_ids"]]
 
@@ -61,26 +63,25 @@ class ChatTemplate:
         return xxhash.xxh3_128_hexdigest(json.dumps([vocabulary, template]).encode())
 
 
-def load_chat_template(model_dir: str, trust_remote_code: bool) -> ChatTemplate:
+def load_chat_template(model_dir: str, model: ModelConfig) -> ChatTemplate:
+    """Of a folder, or of a hub name at ``model.revision``. Raises ``DataError``."""
     # imports torch: seconds, and only a run that starts needs it
-    from transformers import AutoTokenizer  # noqa: PLC0415
+    from transformers import AutoTokenizer, PretrainedConfig  # noqa: PLC0415
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model_dir, trust_remote_code=trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(
+            model_dir, revision=model.revision, trust_remote_code=model.trust_remote_code
+        )
+        config, _ = PretrainedConfig.get_config_dict(model_dir, revision=model.revision)
     except (OSError, ValueError, KeyError) as error:
         raise DataError(
-            f"model.path {model_dir} has no tokenizer that can be loaded: {str(error)[:300]}"
+            f"model.path {model_dir} has no tokenizer and configuration that can be loaded: "
+            f"{str(error)[:300]}"
         ) from error
     if not tokenizer.chat_template:
         raise DataError(
             f"model.path {model_dir} has no chat template, so it is not known how to ask it; use "
             "an instruction-tuned model, or put a chat_template.jinja into its folder"
         )
-    return ChatTemplate(tokenizer, _context_length(Path(model_dir)))
-
-
-def _context_length(model_dir: Path) -> int | None:
-    path = model_dir / "config.json"
-    config = json.loads(path.read_text()) if path.is_file() else {}
     length = config.get("text_config", config).get("max_position_embeddings")
-    return length if isinstance(length, int) else None
+    return ChatTemplate(tokenizer, length if isinstance(length, int) else None)

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.hub_data import download
-from actors.problem_rows import KNOWN_KEYS, DataError, Record, Row, parse_row, shorten
+from actors.problem_rows import KNOWN_KEYS, PROMPT_KEYS, DataError, Record, Row, parse_row, shorten
 
 MADE_MODELS = ("tiny", "smollm2")
 """Models whose problems are made together with them."""
@@ -65,14 +65,17 @@ def read_problem_file(path_or_name: str) -> ProblemFile:
 
 
 def _records(path_or_name: str) -> Iterator[Record]:
-    path = Path(path_or_name)
-    if path.is_dir():
-        raise DataError(f"{path_or_name} is a directory; name one of the files in it")
-    looks_like_file = path.suffix.lower() in READERS or path.is_absolute()
-    paths = [path] if path.exists() or looks_like_file else download(path_or_name)
-    for part in paths:
+    path = Path(path_or_name).expanduser()
+    if path.exists() and not path.is_file():
+        kind = "a directory" if path.is_dir() else "no regular file"
+        raise DataError(f"{path_or_name} is {kind}; name a file with problems")
+    if path.exists() or path.suffix.lower() in READERS or path.is_absolute():
+        parts, source = [path], path.stem
+    else:
+        parts, source = download(path_or_name), path_or_name.partition(":")[0]
+    for part in parts:
         for number, values in _read(part):
-            yield Record(where=f"{part} row {number}", source=path.stem, values=values)
+            yield Record(where=f"{part} row {number}", source=source, values=values)
 
 
 def _read(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -159,7 +162,9 @@ def _csv_value(cell: str) -> str | None:
 def _read_parquet(path: Path, data: bytes) -> Iterator[tuple[int, Any]]:
     try:
         file = pq.ParquetFile(pa.BufferReader(data))
-        columns = [name for name in file.schema_arrow.names if name in KNOWN_KEYS]
+        names = file.schema_arrow.names
+        # without a prompt, all of them: the error message shows what there is
+        columns = [n for n in names if n in KNOWN_KEYS or not set(names) & set(PROMPT_KEYS)]
         number = 0
         for batch in file.iter_batches(columns=columns):
             for values in _parquet_values(path, number, batch):

@@ -104,7 +104,7 @@ def _refuse_lengths(
     if num_longer:
         longest = max(range(len(lengths)), key=lengths.__getitem__)
         raise DataError(
-            f"{num_longer} of {len(lengths)} prompts are longer than {name} {limit} tokens: the "
+            f"{num_longer} of {len(lengths)} prompts are longer than {name} {limit}: the "
             f"longest, {file.places[longest]} (id {shorten(file.rows[longest].id)}), has "
-            f"{lengths[longest]}; {way_out}"
+            f"{lengths[longest]} tokens; {way_out}"
         )

@@ -14,6 +14,7 @@ from typing import Any, get_args
 
 import xxhash
 
+from configs.errors import UserError
 from verifiers.registry import ALIASES
 from verifiers.types import Message, Role
 
@@ -26,7 +27,7 @@ EXACT_FLOAT = 2**53
 """Below it, every float without a fraction is exactly the integer it shows."""
 
 
-class DataError(ValueError):
+class DataError(UserError):
     """Data that cannot be trained on: one line with the file, the row, the key, the way out."""
 
     def __init__(self, message: str) -> None:

@@ -60,7 +60,7 @@ class PromptSource:
             heldout = read_problem_file(resolve_data(data.heldout, "heldout", self._models_dir))
         for file in (train, heldout):
             check_verifiers(file, data)
-        template = load_chat_template(self._model_dir, self._config.model.trust_remote_code)
+        template = load_chat_template(self._model_dir, self._config.model)
         self._train = make_problems(train, data, template)
         self._heldout = make_problems(heldout, data, template)
         everything = self._train + self._heldout
