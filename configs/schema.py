@@ -61,11 +61,11 @@ class SamplingConfig(Section):
     group_size: int = Field(default=8, gt=0)
     """Rollouts written for one problem."""
 
-    temperature: Literal[1.0] = 1.0
-    top_p: Literal[1.0] = 1.0
+    temperature: float = Field(default=1.0, ge=1, le=1)
+    top_p: float = Field(default=1.0, ge=1, le=1)
     top_k: Literal[-1] = -1
-    min_p: Literal[0.0] = 0.0
-    repetition_penalty: Literal[1.0] = 1.0
+    min_p: float = Field(default=0.0, ge=0, le=0)
+    repetition_penalty: float = Field(default=1.0, ge=1, le=1)
 
     max_tokens: int | None = Field(default=None, gt=0)
     """Response tokens after which the engine stops. None: the length budget, since a longer

@@ -22,7 +22,7 @@ class Fingerprint:
         self._lines.append(f"{name} {dtype} {'x'.join(map(str, shape))} {digest}")
 
     def hexdigest(self) -> str:
-        return xxhash.xxh3_128_hexdigest("\n".join(sorted(self._lines)))
+        return xxhash.xxh3_128_hexdigest("\n".join(sorted(self._lines)).encode())
 
 
 def fingerprint(tensors: Iterable[TensorBytes]) -> str:

@@ -111,18 +111,18 @@ def _tensors(data: memoryview) -> Iterator[TensorBytes]:
     if not isinstance(header, dict):
         raise ValueError("its header is no table of tensors")
     header.pop("__metadata__", None)
-    end_of_tensors = base = 8 + header_bytes
+    base, covered = 8 + header_bytes, 0
     for name, entry in header.items():
         dtype, shape, (start, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
         if start < 0 or end - start != math.prod(shape) * DTYPE_BYTES[dtype]:
             raise ValueError(f"tensor {name!r}: bytes {start} to {end} do not hold {dtype} {shape}")
         if base + end > len(data):
             raise ValueError(f"it ends before tensor {name!r} does")
-        end_of_tensors = max(end_of_tensors, base + end)
+        covered += end - start
         with data[base + start : base + end] as view:
             yield name, dtype, shape, view
-    if end_of_tensors != len(data):
-        raise ValueError(f"{len(data) - end_of_tensors} bytes belong to no tensor")
+    if covered != len(data) - base:
+        raise ValueError(f"its tensors hold {covered} of {len(data) - base} bytes")
 
 
 def _without_doubles(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -43,7 +43,7 @@ def test_numbers_are_numbers_and_a_misspelt_boolean_is_not_one():
         (["name=${oc.env:HOME}"], ["name", "interpolation"]),
         (["filter=3"], ["'filter' is a section"]),
         (["name=../../etc"], ["name=", "pattern"]),
-        (["sampling.temperature=0.7"], ["sampling.temperature=0.7", "1.0"]),
+        (["sampling.temperature=0.7"], ["sampling.temperature=0.7", "equal to 1"]),
         (["max_lag=0", "sync_every=2"], ["sync_every 2", "max_lag", "Raise max_lag"]),
         (["sampling.max_tokens=5"], ["sampling.max_tokens 5", "filter.length_budget"]),
         (["engine.max_model_len=128"], ["engine.max_model_len 128", "Raise"]),

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -55,7 +56,9 @@ def problem(id: str = "p", content: str = "1+1?") -> Problem:
     )
 
 
-def judged(number: int, *, attempt: int = 0, texts: tuple[str, ...] = ("so </think>2", "no")):
+def judged(
+    number: int, *, attempt: int = 0, texts: tuple[str, ...] = ("so </think>2</think>", "no")
+):
     """A group whose first rollout is accepted and whose others are over budget."""
     ticket = Ticket(number=number, attempt=attempt, problem=problem(), size=len(texts), budget=9)
     completions = tuple(
@@ -159,7 +162,7 @@ async def test_a_rollout_is_recorded_with_its_decision_whether_accepted_or_not(t
     assert (second["accepted"], second["reason"], second["sample"]) == (False, "over_budget", 1)
     assert second["filters"][0]["pass"] is False
     assert read_table(tmp_path, "text").to_pylist() == [
-        {"rollout_id": "000012.3.0", "text": "so </think>2", "answer_start": 11},
+        {"rollout_id": "000012.3.0", "text": "so </think>2</think>", "answer_start": 11},
         {"rollout_id": "000012.3.1", "text": "no", "answer_start": None},
     ]
     await recorder.close()
@@ -254,7 +257,7 @@ async def test_a_torn_part_that_a_crash_left_is_written_again(tmp_path: Path):
     killed = await started(tmp_path)
     await killed.rollouts(judged(0))
     (tmp_path / "rollouts/meta/part-1-0.parquet").write_bytes(b"PAR1 torn")
-    (tmp_path / "rollouts/text/part-1-0.parquet.tmp").write_bytes(b"PAR1 torn")
+    (tmp_path / "rollouts/text/part-1-5.parquet.tmp").write_bytes(b"PAR1 torn")
 
     await started(tmp_path)
 
@@ -270,6 +273,16 @@ async def test_the_boot_number_grows_even_when_nothing_was_recorded(tmp_path: Pa
         await recorder.close()
 
     assert boots == [1, 2, 3]
+
+
+async def test_a_run_that_goes_on_after_a_clean_end_overwrites_nothing(tmp_path: Path):
+    for number in range(3):
+        recorder = await started(tmp_path)
+        await recorder.rollouts(judged(number))
+        await recorder.close()
+        assert wals(tmp_path) == []
+
+    assert ids(tmp_path) == [f"{n:06d}.0.{s}" for n in range(3) for s in range(2)]
 
 
 async def test_a_segment_is_sealed_in_the_background_once_it_has_rows_enough(tmp_path: Path):
@@ -546,30 +559,39 @@ async def test_closing_twice_or_without_a_row_is_fine(tmp_path: Path):
     assert read_table(tmp_path, "meta").num_rows == 0
 
 
+class SlowDisk:
+    """Parts are written once ``let_go`` is set."""
+
+    def __init__(self) -> None:
+        self.let_go = threading.Event()
+        self.num_waiting = 0
+        self._write = actors.journal.write_part
+
+    def write_part(self, table: pa.Table, path: Path) -> None:
+        self.num_waiting += 1
+        assert self.let_go.wait(20)
+        self._write(table, path)
+
+    async def holds(self, num_writers: int) -> None:
+        while self.num_waiting < num_writers:
+            await asyncio.sleep(0.001)
+
+
 @pytest.fixture
-def slow_disk(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Parts are written once the event is set."""
-    let_go = threading.Event()
-    write = actors.journal.write_part
-
-    def slow(table, path):
-        assert let_go.wait(20)
-        write(table, path)
-
-    monkeypatch.setattr(actors.journal, "write_part", slow)
-    return let_go
+def slow_disk(monkeypatch: pytest.MonkeyPatch) -> SlowDisk:
+    disk = SlowDisk()
+    monkeypatch.setattr(actors.journal, "write_part", disk.write_part)
+    return disk
 
 
-async def test_rows_may_arrive_while_older_ones_are_sealed(
-    tmp_path: Path, slow_disk: threading.Event
-):
+async def test_rows_may_arrive_while_older_ones_are_sealed(tmp_path: Path, slow_disk: SlowDisk):
     recorder = await started(tmp_path)
     await recorder.rollouts(judged(0))
 
     flushing = [asyncio.create_task(recorder.flush()) for _ in range(2)]
-    await asyncio.sleep(0.01)
+    await slow_disk.holds(1)
     await recorder.rollouts(judged(1))
-    slow_disk.set()
+    slow_disk.let_go.set()
     await asyncio.gather(*flushing)
     await recorder.close()
 
@@ -577,16 +599,18 @@ async def test_rows_may_arrive_while_older_ones_are_sealed(
 
 
 async def test_a_caller_that_gives_up_on_a_flush_does_not_make_two_of_it(
-    tmp_path: Path, slow_disk: threading.Event, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, slow_disk: SlowDisk, caplog: pytest.LogCaptureFixture
 ):
     recorder = await started(tmp_path)
     await recorder.rollouts(judged(0))
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(recorder.flush(), timeout=0.01)
+    flushing = asyncio.create_task(recorder.flush())
+    await slow_disk.holds(1)
+    flushing.cancel()
 
     closing = asyncio.create_task(recorder.close())
-    await asyncio.sleep(0.05)
-    slow_disk.set()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(slow_disk.holds(2), timeout=0.2)
+    slow_disk.let_go.set()
     await closing
 
     assert ids(tmp_path) == ["000000.0.0", "000000.0.1"]

@@ -1,0 +1,398 @@
+"""What ``test_learner`` runs in the processes of a learner group, and measures there.
+
+Starting processes is the slow part, so each rank works through every case and writes one JSON file.
+``python -m tests.integration.learner_cases RANK WORLD_SIZE FOLDER``.
+"""
+
+import asyncio
+import json
+import math
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from configs.load import validate
+from configs.schema import RunConfig
+from learner.batch import build, count, plan
+from learner.loss import denominator
+from learner.publish import fingerprint_of, gather
+from learner.token_loss import TokenLoss, accumulate, load_policy
+from learner.trainer import LearnerRank, StepMetrics
+from verifiers.types import Lease, Rollout
+
+STAGES = (0, 1, 2, 3)
+RESPONSES = (1, 12, 2, 7, 1, 12, 3, 5)
+LR, BETAS, CLIP, WARMUP, DECAY = 1e-3, (0.9, 0.95), 0.5, 4, 0.1
+
+LAYOUTS = {
+    # name: (rollouts of the step, tokens of a micro-batch)
+    "one rollout per micro-batch": (8, 32),
+    "one micro-batch per rank": (8, 4096),
+    "ranks with unequal work": (7, 64),
+    "a rank without tokens": (1, 16),
+}
+
+
+def rollouts(seed: int, number: int) -> list[Rollout]:
+    generator = torch.Generator().manual_seed(seed)
+
+    def tokens(length: int) -> tuple[int, ...]:
+        return tuple(torch.randint(3, 259, (length,), generator=generator).tolist())
+
+    return [
+        Rollout(
+            id=f"000000.0.{index}",
+            prompt_ids=tokens(3 + 2 * index),
+            response_ids=(*tokens(RESPONSES[index] - 1), 2),
+            first_version=0,
+            last_version=0,
+        )
+        for index in range(number)
+    ]
+
+
+class Queue:
+    """Each step has its own rollouts; step 100 has none and step 201 has fewer."""
+
+    async def payload(self, step: int, epoch: int) -> list[Rollout]:
+        return rollouts(step, {100: 0, 201: 5}.get(step, 8))
+
+
+def configuration(world_size: int, stage: int, **learner: Any) -> RunConfig:
+    optimizer = {
+        "lr": LR,
+        "betas": BETAS,
+        "clip": CLIP,
+        "warmup_steps": WARMUP,
+        "weight_decay": DECAY,
+    }
+    values = {
+        "world_size": world_size,
+        "zero_stage": stage,
+        "dtype": "float32",
+        "micro_batch_tokens": 32,
+        "optimizer": optimizer,
+    }
+    return validate(
+        {
+            "model": {"path": "made"},
+            "data": {"train": "made"},
+            "filter": {"length_budget": 12},
+            "learner": values | learner,
+            "cluster": {"wait_timeout_s": 60.0},
+        }
+    )
+
+
+def lease(step: int) -> Lease:
+    return Lease(
+        step=step,
+        epoch=0,
+        is_ready=True,
+        first_ticket=0,
+        end_ticket=1,
+        num_rollouts=8,
+        num_tokens=43,
+        num_stale=0,
+        max_lag=0,
+        num_written=8,
+        written_tokens=43,
+        reasons={},
+    )
+
+
+def summed_nll(model: PreTrainedModel, batch: list[Rollout]) -> Tensor:
+    """One rollout at a time: no padding, no packing, nothing to get wrong."""
+    total = torch.zeros((), dtype=torch.float64)
+    for rollout in batch:
+        ids = torch.tensor([rollout.prompt_ids + rollout.response_ids])
+        log_probabilities = torch.log_softmax(model(input_ids=ids).logits[0].double(), dim=-1)
+        for position in range(len(rollout.prompt_ids), ids.shape[1]):
+            total = total - log_probabilities[position - 1, ids[0, position]]
+    return total
+
+
+def reference_model(folder: str) -> PreTrainedModel:
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64)
+
+
+def flat(weights: dict[str, Tensor]) -> Tensor:
+    return torch.cat([weights[name].double().flatten() for name in sorted(weights)])
+
+
+def named(model: PreTrainedModel) -> dict[str, Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+
+def relative(ours: Tensor, exact: Tensor) -> float:
+    return ((ours - exact).norm() / exact.norm()).item()
+
+
+class Cases:
+    """The cases of one rank; ``results`` holds plain numbers for the test to judge."""
+
+    def __init__(self, rank: int, world_size: int, folder: Path) -> None:
+        self.rank, self.world_size, self.folder = rank, world_size, folder
+        self.num_started = 0
+        self.results: dict[str, Any] = {}
+        self.model_dir = str(folder / "model")
+
+    async def started(self, stage: int, **learner: Any) -> LearnerRank:
+        config = configuration(self.world_size, stage, **learner)
+        learner = LearnerRank(self.rank, config, self.model_dir, Queue())
+        await learner.start(await self.meeting_point(learner), "cpu", 10)
+        return learner
+
+    async def meeting_point(self, learner: LearnerRank) -> tuple[str, int]:
+        self.num_started += 1
+        file = self.folder / f"address-{self.num_started}"
+        if self.rank == 0:
+            written = file.with_suffix(".tmp")
+            written.write_text(json.dumps(await learner.address()))
+            written.rename(file)
+        deadline = time.monotonic() + 60
+        while not file.exists():
+            assert time.monotonic() < deadline, f"rank 0 never wrote {file}"
+            await asyncio.sleep(0.05)
+        host, port = json.loads(file.read_text())
+        return host, port
+
+    async def run(self) -> None:
+        for stage in STAGES:
+            learner = await self.started(stage)
+            self.results[f"gradients {stage}"] = self.gradients(stage)
+            self.results[f"trap {stage}"] = self.canary_in_a_trap(stage)
+            self.results[f"first fingerprint {stage}"] = await self.first_fingerprint(learner)
+            self.results[f"run {stage}"] = await self.two_steps_among_bad_ones(stage, learner)
+            await learner.close()
+            learner = await self.started(stage)
+            self.results[f"resumed {stage}"] = await self.resumed(stage, learner)
+            self.results[f"torn apart {stage}"] = await self.different_payloads(learner)
+            await learner.close()
+        self.results["old version"] = self.old_version()
+
+    def gradients(self, stage: int) -> dict[str, float]:
+        """SGD with rate 1: the weights move by the gradient. AdamW would hide a wrong scale."""
+        plain = {
+            f"float32, {layout}": self.gradient_error(stage, *LAYOUTS[layout]) for layout in LAYOUTS
+        }
+        recomputed = self.gradient_error(stage, 8, 64, activation_checkpointing=True)
+        bf16 = self.gradient_error(stage, 8, 64, dtype="bfloat16", activation_checkpointing=True)
+        return plain | {"float32, recomputed": recomputed, "bfloat16, recomputed": bf16}
+
+    def gradient_error(self, stage: int, number: int, tokens: int, **learner: Any) -> float:
+        from learner.deepspeed_engine import Engine  # noqa: PLC0415 - after DS_ACCELERATOR is set
+
+        batch = rollouts(7, number)
+        config = configuration(self.world_size, stage, micro_batch_tokens=tokens, **learner)
+        model = load_policy(self.model_dir, config)
+        before = named(model)
+        module = TokenLoss(model, getattr(torch, config.learner.dtype))
+        sgd = torch.optim.SGD(model.parameters(), lr=1.0)
+        engine = Engine(module, sgd, zero_stage=stage, clip=0.0)
+        lengths = [len(rollout.prompt_ids) + len(rollout.response_ids) for rollout in batch]
+        slots = plan(lengths, self.world_size, tokens)[self.rank]
+        divisor = denominator("global_tokens", count(batch), 12)
+        accumulate(engine, [build(batch, slot) for slot in slots], divisor)
+        engine.step()
+        after = gather(engine, model, torch.float32)
+        engine.destroy()
+        if self.rank > 0:
+            return 0.0
+        exact = reference_model(self.model_dir)
+        (summed_nll(exact, batch) / divisor).backward()
+        gradient = {name: weight.grad for name, weight in exact.named_parameters()}
+        return relative(flat(before) - flat(after), flat(gradient))  # pyright: ignore
+
+    def canary_in_a_trap(self, stage: int) -> str:
+        """The call pattern of METHODS D8's trap: no boundary before the backward passes."""
+        from learner import canary, deepspeed_engine  # noqa: PLC0415 - after DS_ACCELERATOR is set
+
+        def backward(engine: Any, loss: Tensor, *, last: bool) -> None:
+            engine._engine.backward(loss * self.world_size, scale_wrt_gas=False)
+
+        with mock.patch.object(deepspeed_engine.Engine, "backward", backward):
+            try:
+                canary.require_all_delivered(stage)
+            except RuntimeError as error:
+                return str(error)
+        return ""
+
+    async def first_fingerprint(self, learner: LearnerRank) -> dict[str, Any]:
+        published = await learner.publish(str(self.folder / "first"), 0)
+        weights = load_file(published.path)
+        return {
+            "claimed": published.fingerprint,
+            "of the file": fingerprint_of(weights),
+            "tensors": published.num_tensors,
+            "bytes": published.num_bytes,
+            "names": sorted(weights),
+        }
+
+    async def two_steps_among_bad_ones(self, stage: int, learner: LearnerRank) -> dict[str, Any]:
+        """Bad steps between the two good ones must leave no trace at all."""
+        checkpoint, weights = self.folder / f"checkpoint-{stage}", self.folder / f"weights-{stage}"
+        first = await learner.step(lease(0))
+        before = await self.weights_hash(learner)
+        bad = [await self.spoilt(learner, lambda logits: logits * math.nan)]
+        bad += [await self.spoilt(learner, self.with_infinite_gradient)]
+        bad += [await learner.step(lease(100))]
+        untouched = await self.weights_hash(learner) == before
+        if self.rank == 0:
+            checkpoint.mkdir()
+        torch.distributed.barrier()
+        await learner.save(str(checkpoint))
+        second = await learner.step(lease(1))
+        versions = [await learner.publish(str(weights), version) for version in (1, 2, 3)]
+        result = {
+            "skipped": [metrics.skipped for metrics in (first, *bad, second)],
+            "losses": [first.loss, second.loss],
+            "rates": [first.lr, second.lr],
+            "norm": first.grad_norm,
+            "num_tokens": first.num_tokens,
+            "untouched": untouched,
+            "hash": await self.weights_hash(learner),
+            "files": sorted(file.name for file in weights.iterdir()),
+            "fingerprints": [
+                versions[-1].fingerprint,
+                fingerprint_of(load_file(versions[-1].path)),
+            ],
+            "refused": await self.publish_of_nan(learner, weights),
+        }
+        return result | self.compared(learner, first, second, checkpoint)
+
+    async def spoilt(self, learner: LearnerRank, spoil: Callable[[Tensor], Tensor]) -> StepMetrics:
+        """One step in which the last rank alone computes nonsense in its first micro-batch."""
+        calls = iter([self.rank == self.world_size - 1])
+
+        def hook(_module: Any, _inputs: Any, output: Any) -> Any:
+            if next(calls, False):
+                output.logits = spoil(output.logits)
+            return output
+
+        handle = learner._model.register_forward_hook(hook)
+        metrics = await learner.step(lease(50))
+        handle.remove()
+        return metrics
+
+    @staticmethod
+    def with_infinite_gradient(logits: Tensor) -> Tensor:
+        logits.register_hook(lambda gradient: gradient * math.inf)
+        return logits
+
+    async def weights_hash(self, learner: LearnerRank) -> str:
+        weights = gather(learner._engine, learner._model, torch.float32)
+        self.weights = weights or getattr(self, "weights", {})
+        return fingerprint_of(weights)
+
+    async def publish_of_nan(self, learner: LearnerRank, weights: Path) -> bool:
+        def spoilt(*arguments: Any) -> dict[str, Tensor]:
+            gathered = gather(*arguments)
+            if self.rank == 0:
+                gathered["model.norm.weight"][-1] = math.nan
+            return gathered
+
+        with mock.patch("learner.trainer.gather", spoilt):
+            try:
+                await learner.publish(str(weights), 4)
+            except FloatingPointError:
+                return not (weights / "v000004.safetensors").exists()
+        return False
+
+    def compared(
+        self, learner: LearnerRank, first: StepMetrics, second: StepMetrics, checkpoint: Path
+    ) -> dict[str, Any]:
+        """Against the same two steps of plain torch in float64, without any of our parts."""
+        if self.rank > 0:
+            return {}
+        model = reference_model(self.model_dir)
+        start = flat(named(model))
+        optimizer = torch.optim.AdamW(
+            model.parameters(), lr=LR, betas=BETAS, eps=1e-8, weight_decay=DECAY
+        )
+        losses, norms = [], []
+        for step in (0, 1):
+            optimizer.param_groups[0]["lr"] = LR * (step + 1) / WARMUP
+            optimizer.zero_grad()
+            batch = rollouts(step, 8)
+            loss = summed_nll(model, batch) / sum(RESPONSES)
+            loss.backward()
+            norms.append(torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP).item())
+            losses.append(loss.item())
+            optimizer.step()
+            if step == 0:
+                self.results["saved weights"] = self.saved_folder(checkpoint / "model", model)
+        moved, exact = flat(self.weights) - start, flat(named(model)) - start
+        return {
+            "loss errors": [abs(first.loss / losses[0] - 1), abs(second.loss / losses[1] - 1)],
+            "norm errors": [abs(first.grad_norm / norms[0] - 1)],
+            "clipped": min(norms) > CLIP,
+            "weights error": relative(flat(self.weights), flat(named(model))),
+            "movement error": relative(moved, exact),
+        }
+
+    def saved_folder(self, folder: Path, exact: PreTrainedModel) -> dict[str, Any]:
+        """Loaded the way anybody would."""
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        return {
+            "dtype": str(model.dtype),
+            "error": relative(flat(named(model)), flat(named(exact))),
+            "tied": model.lm_head.weight is model.model.embed_tokens.weight,
+            "decoded": tokenizer.decode(tokenizer("17 + 4")["input_ids"]),
+        }
+
+    async def resumed(self, stage: int, learner: LearnerRank) -> dict[str, Any]:
+        """A fresh process group and engine, from the checkpoint between the two good steps."""
+        await learner.load(str(self.folder / f"checkpoint-{stage}"))
+        metrics = await learner.step(lease(1))
+        refused = ""
+        with mock.patch.object(learner, "_config", configuration(self.world_size + 1, stage)):
+            try:
+                await learner.load(str(self.folder / f"checkpoint-{stage}"))
+            except ValueError as error:
+                refused = str(error)
+        return {
+            "hash": await self.weights_hash(learner),
+            "loss": metrics.loss,
+            "rate": metrics.lr,
+            "refused": refused,
+        }
+
+    async def different_payloads(self, learner: LearnerRank) -> str:
+        try:
+            await learner.step(lease(200 + self.rank))
+        except RuntimeError as error:
+            return str(error)
+        return ""
+
+    @staticmethod
+    def old_version() -> str:
+        from learner import deepspeed_engine  # noqa: PLC0415 - after DS_ACCELERATOR is set
+
+        deepspeed_engine.require_version("0.19.4")
+        deepspeed_engine.require_version("0.20.0+cpu")
+        try:
+            deepspeed_engine.require_version("0.18.9")
+        except ValueError as error:
+            return str(error)
+        return ""
+
+
+def main() -> None:
+    rank, world_size, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+    cases = Cases(rank, world_size, folder)
+    asyncio.run(cases.run())
+    (folder / f"results-{rank}.json").write_text(json.dumps(cases.results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""The real learner in real processes on gloo, against plain torch in float64."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.learner_cases import LAYOUTS, LR, STAGES, WARMUP
+from tests.tiny_llama import write_tiny_llama
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Group:
+    """What the ranks of one learner group measured."""
+
+    ranks: list[dict[str, Any]]
+
+    def __getitem__(self, case: str) -> Any:
+        return self.ranks[0][case]
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one rank", "two ranks"])
+def group(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Group:
+    folder = tmp_path_factory.mktemp("learner")
+    write_tiny_llama(folder / "model", seed=0)
+    environment = os.environ | {"PYTHONPATH": str(ROOT) + ":/tmp/w/shim", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "tests.integration.learner_cases"]
+    processes = [
+        subprocess.Popen(
+            [*command, str(rank), str(request.param), str(folder)],
+            cwd=ROOT,
+            env=environment,
+        )
+        for rank in range(request.param)
+    ]
+    try:
+        assert [process.wait(timeout=240) for process in processes] == [0] * request.param
+    finally:
+        for process in processes:
+            process.kill()
+    files = [folder / f"results-{rank}.json" for rank in range(request.param)]
+    return Group([json.loads(file.read_text()) for file in files])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_gradient_is_that_of_one_process_however_the_batch_is_split(group, stage, layout):
+    assert group[f"gradients {stage}"][f"float32, {layout}"] < 1e-5
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_recomputed_activations_give_the_same_gradient(group, stage):
+    assert group[f"gradients {stage}"]["float32, recomputed"] < 1e-5
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_bf16_computes_the_same_gradient_but_for_rounding(group, stage):
+    assert 1e-5 < group[f"gradients {stage}"]["bfloat16, recomputed"] < 5e-2
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_the_canary_sees_a_call_pattern_that_loses_micro_batches(group, stage):
+    message = group[f"trap {stage}"]
+
+    assert f"zero_stage={stage} loses gradients" in message
+    assert "0.00" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_two_steps_of_adamw_equal_plain_torch(group, stage):
+    run = group[f"run {stage}"]
+
+    assert run["clipped"]
+    assert run["weights error"] < 1e-5
+    assert run["movement error"] < 1e-3
+    assert max(run["loss errors"] + run["norm errors"]) < 1e-5
+    assert run["rates"] == pytest.approx([LR / WARMUP, 2 * LR / WARMUP])
+    assert run["num_tokens"] == 43
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_bad_step_is_skipped_by_all_ranks_and_leaves_no_trace(group, stage):
+    # Good, NaN in the loss of one rank, Inf in the gradient of one rank, no rollouts, good.
+    for rank in group.ranks:
+        assert rank[f"run {stage}"]["skipped"] == [False, True, True, True, False]
+    assert group[f"run {stage}"]["untouched"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_resumed_learner_continues_with_the_same_bits(group, stage):
+    run, resumed = group[f"run {stage}"], group[f"resumed {stage}"]
+
+    assert resumed["hash"] == run["hash"]
+    assert resumed["loss"] == run["losses"][1]
+    assert resumed["rate"] == run["rates"][1]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_another_number_of_ranks_is_refused_in_one_line(group, stage):
+    message = group[f"resumed {stage}"]["refused"]
+
+    assert f"learner.world_size={len(group.ranks)}" in message
+    assert "\n" not in message
+
+
+def test_a_saved_model_is_a_plain_folder_that_anybody_can_load(group):
+    saved = group["saved weights"]
+
+    assert saved["error"] < 1e-5
+    assert (saved["dtype"], saved["tied"], saved["decoded"]) == ("torch.float32", True, "17 + 4")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_fingerprint_is_that_of_the_file(group, stage):
+    first, later = group[f"first fingerprint {stage}"], group[f"run {stage}"]["fingerprints"]
+
+    assert first["claimed"] == first["of the file"]
+    assert later[0] == later[1] != first["claimed"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_and_rank_publishes_the_same_bytes(group, stage):
+    expected = group["first fingerprint 0"]
+
+    assert all(rank[f"first fingerprint {stage}"] == expected for rank in group.ranks)
+    assert len(expected["names"]) == expected["tensors"]
+    assert "lm_head.weight" not in expected["names"]  # tied: it would be the embedding again
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_only_the_two_newest_versions_are_kept(group, stage):
+    assert group[f"run {stage}"]["files"] == ["v000002.safetensors", "v000003.safetensors"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_weights_that_are_not_finite_are_published_by_no_rank(group, stage):
+    assert all(rank[f"run {stage}"]["refused"] for rank in group.ranks)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_ranks_that_read_different_payloads_stop_instead_of_training(group, stage):
+    messages = [rank[f"torn apart {stage}"] for rank in group.ranks]
+
+    if len(messages) > 1:
+        assert all("different payloads" in message for message in messages)
+    else:
+        assert messages == [""]
+
+
+def test_a_deepspeed_that_loses_gradients_is_refused_in_one_line(group):
+    assert group["old version"] == (
+        "DeepSpeed 0.18.9 can lose gradients: install deepspeed>=0.19.4"
+    )
