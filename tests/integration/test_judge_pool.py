@@ -294,7 +294,8 @@ async def test_closing_ends_every_process_and_whoever_still_waits_is_told():
 
 async def test_judges_die_with_the_process_that_started_them():
     code = (
-        "import time; from configs.schema import JudgeConfig; from verifiers.pool import JudgePool\n"
+        "import time\nfrom configs.schema import JudgeConfig\n"
+        "from verifiers.pool import JudgePool\n"
         "pool = JudgePool(JudgeConfig(workers=1, timeout_s=600)); pool.open()\n"
         f"tells = pool.submit('{STRANGE}:tells', '', [''])[0].result()[0]\n"
         f"pool.submit('{STRANGE}:hangs', '', [''])\n"
