@@ -9,16 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from actors.journal import (
-    Backlog,
-    LineFile,
-    Record,
-    Sealer,
-    Segment,
-    encode,
-    prepare,
-    replace_file,
-)
+from actors.journal import Backlog, Record, Sealer, Segment, prepare
+from actors.line_file import LineFile, encode, replace_file
 from actors.recorder_rows import eval_row, fate_row, finite, meta_rows, problem_row, text_rows
 from configs.run_files import EVENTS, METRICS, STATE, Fate
 from configs.schema import RecorderConfig

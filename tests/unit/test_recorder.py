@@ -616,3 +616,47 @@ async def test_a_caller_that_gives_up_on_a_flush_does_not_make_two_of_it(
     assert ids(tmp_path) == ["000000.0.0", "000000.0.1"]
     assert len(read_manifest(tmp_path)) == 2
     assert caplog.records == []
+
+
+async def test_a_segment_that_cannot_be_deleted_is_not_sealed_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    recorder = await started(tmp_path)
+    await recorder.rollouts(judged(0))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        await recorder.flush()
+    await recorder.close()
+
+    assert ids(tmp_path) == ["000000.0.0", "000000.0.1"]
+    assert wals(tmp_path) == []
+
+
+async def test_a_part_is_durable_before_the_manifest_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    synced: list[tuple[str, int]] = []
+    sync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        name = Path(os.readlink(f"/proc/self/fd/{descriptor}")).name
+        synced.append((name, len(read_jsonl(tmp_path / MANIFEST))))
+        sync(descriptor)
+
+    recorder = await started(tmp_path)
+    await recorder.rollouts(judged(0))
+    monkeypatch.setattr(actors.journal.os, "fsync", watched)
+    await recorder.flush()
+    await recorder.close()
+
+    assert synced[:6] == [
+        ("part-1-0.parquet.tmp", 0),
+        ("meta", 0),
+        ("part-1-0.parquet.tmp", 0),
+        ("text", 0),
+        ("manifest.jsonl", 2),
+        ("rollouts", 2),
+    ]
