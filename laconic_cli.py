@@ -1,7 +1,7 @@
 """The ``laconic`` command. It makes sure that our packages are ours before it imports any of them.
 
-PyPI has packages called ``verifiers``, ``actors``, ``cluster`` …; a console script puts its own folder
-first on the path, so with one of those installed it would win.
+PyPI has packages called ``verifiers``, ``actors``, ``cluster`` …; a console script puts its own
+folder first on the path, so with one of those installed it would win.
 """
 
 import os

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import xxhash
+from jinja2 import TemplateError
 
 from actors.problem_rows import DataError
 from configs.schema import ModelConfig
@@ -39,9 +40,6 @@ class ChatTemplate:
     def render(self, messages: Sequence[Message]) -> str:
         """Up to and including the header of the model's own turn. Raises ``DataError``."""
         turns = [{"role": message.role, "content": message.content} for message in messages]
-        # comes with transformers, which was imported to make the tokenizer
-        from jinja2 import TemplateError  # noqa: PLC0415
-
         try:
             return self._tokenizer.apply_chat_template(
                 turns, tokenize=False, add_generation_prompt=True
@@ -73,7 +71,7 @@ def load_chat_template(model_dir: str, model: ModelConfig) -> ChatTemplate:
             model_dir, revision=model.revision, trust_remote_code=model.trust_remote_code
         )
         config, _ = PretrainedConfig.get_config_dict(model_dir, revision=model.revision)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ImportError) as error:
         raise DataError(
             f"model.path {model_dir} has no tokenizer and configuration that can be loaded: "
             f"{str(error)[:300]}"

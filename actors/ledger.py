@@ -1,8 +1,8 @@
 """Who holds which ticket: the state that the replay log describes, and nothing else.
 
 Live and after a restart the same ``apply`` runs over the same records, so what a restart rebuilds
-is what was there. Tickets are consumed strictly in order, hence one number says what was trained: everything
-below ``trained``.
+is what was there. Tickets are consumed strictly in order, hence one number says what was trained:
+everything below ``trained``.
 """
 
 from collections import Counter
@@ -54,7 +54,7 @@ class Ledger:
     problems: dict[int, str] = field(default_factory=dict)
     settled: dict[int, Settlement] = field(default_factory=dict)
     forgotten: int = 0
-    """Tickets below this one were trained before the oldest checkpoint; only their sums are kept."""
+    """Tickets below were trained before the oldest checkpoint; only their sums are kept."""
     trained: int = 0
     """First ticket that no acknowledged optimizer step has taken."""
     consumed: dict[int, _Consumed] = field(default_factory=dict)
@@ -141,7 +141,7 @@ class Ledger:
         self.forgotten = max(self.forgotten, ticket)
 
     def _take_back_after(self, step: int) -> None:
-        """Steps from ``step`` on were taken after the checkpoint: their groups are to be had again."""
+        """Steps from ``step`` on came after the checkpoint: their groups are to be had again."""
         self.consumed = {s: taken for s, taken in self.consumed.items() if s < step}
         self.trained = max((taken.end for taken in self.consumed.values()), default=0)
 

@@ -8,8 +8,8 @@ before it is trained N // P steps from now, so it may go out while
 
     number < gathered + (max_lag + 1 - (step - version)) * P
 
-where ``step`` is the next step to be leased, ``version`` what the engines hold, and ``gathered`` the
-tickets already taken for a step.
+where ``step`` is the next step to be leased, ``version`` what the engines hold, and ``gathered``
+the tickets already taken for a step.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from actors.ledger import Counts, Ledger, encode_settlement
 from actors.replay_log import ReplayLog, read_log
@@ -35,7 +35,7 @@ class RecordsFates(Protocol):
 
 
 class ReplayQueue:
-    """A plain class; ``cluster.spawn`` makes it an actor. Nothing is acknowledged before it is on disk."""
+    """Nothing that it confirms to a caller is not on disk yet."""
 
     def __init__(self, directory: str, config: RunConfig, recorder: RecordsFates) -> None:
         self._directory = Path(directory)
@@ -154,7 +154,7 @@ class ReplayQueue:
         await self._recorder.fates(self._fates(lease, taken, skipped))
 
     async def commit(self, step: int, oldest_ticket: int) -> None:
-        """A checkpoint of version ``step`` is whole; the oldest kept one stands at ``oldest_ticket``."""
+        """A checkpoint of ``step`` is whole; the oldest kept one stands at ``oldest_ticket``."""
         async with self._changed:
             self._write({"kind": "commit", "step": step, "oldest_ticket": oldest_ticket})
 
@@ -201,7 +201,7 @@ class ReplayQueue:
     def _fates(self, lease: Lease, taken: "_OpenLease", skipped: bool) -> list[Fate]:
         now = _now_us()
 
-        def fate(rollout: Rollout, name: str) -> Fate:
+        def fate(rollout: Rollout, name: Literal["trained", "aborted", "stale"]) -> Fate:
             ticket = int(rollout.id.split(".")[0])
             return Fate(
                 rollout_id=rollout.id,
@@ -237,7 +237,7 @@ class _OpenLease:
     written_tokens: int = 0
 
     def add(self, settlement: Settlement, step: int, max_lag: int) -> None:
-        """A lag below zero is a group of steps that a restart took back: as far off, so as stale."""
+        """A lag below zero is a group of steps that a restart took back: as far off, as stale."""
         self.num_written += len(settlement.outcomes)
         self.written_tokens += sum(o.num_tokens for o in settlement.outcomes)
         self.reasons.update(o.reason for o in settlement.outcomes if o.reason is not None)

@@ -18,7 +18,7 @@ class LogDamaged(RuntimeError):
 
 
 class ReplayLog:
-    """One file a boot, ``log-0001.jsonl``, ``log-0002.jsonl``, …: an old boot's file never changes."""
+    """One file a boot, ``log-0001.jsonl``, ``log-0002.jsonl``, …: an old one never changes."""
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)

@@ -26,8 +26,8 @@ def show(summary: dict[str, Any], run_dir: Path) -> None:
     console = Console()
     console.print(table)
     console.print(
-        f"Mean tokens {change:+.0f} %. The made model's teacher is wordy and slips on purpose, so that "
-        f"there is something to shorten and to mend: read the effect, not the size.",
+        f"Mean tokens {change:+.0f} %. The made model's teacher is wordy and slips on purpose, so "
+        f"that there is something to shorten and to mend: read the effect, not the size.",
         soft_wrap=True,
     )
     console.print(f"Run directory: {run_dir}", soft_wrap=True)

@@ -94,7 +94,8 @@ def batch_arithmetic(config: RunConfig) -> list[str]:
     return [
         f"a step takes {groups} problems x {size} rollouts = {groups * size} rollouts, "
         f"of which at least {config.batch.min_rollouts} must be accepted",
-        f"at most {most} problems ({most * size} rollouts) are out at once (max_lag {config.max_lag})",
+        f"at most {most} problems ({most * size} rollouts) are out at once "
+        f"(max_lag {config.max_lag})",
         f"an engine decodes {config.engine.max_num_seqs} rollouts at once; a response stops at "
         f"{config.max_response_tokens} tokens and is accepted up to {config.filter.length_budget}",
         f"{config.steps} steps write {config.steps * groups * size} rollouts, at most "

@@ -18,7 +18,7 @@ class Prepared:
 
 
 def prepare(config: RunConfig, report: Callable[[str], None]) -> Prepared:
-    """The model is there and every row of the data can be asked; else one line that says why not."""
+    """The model is there and every row of the data can be asked; else one line says why not."""
     model_dir = resolve_model(config.model.path, report)
     source = PromptSource(config, model_dir, models_dir())
     loaded = source.load()

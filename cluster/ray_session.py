@@ -27,8 +27,8 @@ def connect(config: RunConfig) -> Resources:
             ray.init(address=config.cluster.address or "auto", **quiet)
         except ConnectionError as error:
             raise ConnectionError(
-                f"no Ray answers at cluster.address={config.cluster.address or 'auto'!r}; start one "
-                f"with `ray start --head`, or leave cluster.address out for a private one"
+                f"no Ray answers at cluster.address={config.cluster.address or 'auto'!r}; "
+                f"start one with `ray start --head`, or leave cluster.address out for a private one"
             ) from error
     else:
         # Logical CPUs: on two cores an engine and a few learner ranks may well share.

@@ -111,8 +111,9 @@ class Reports:
     async def evaluated(self, label: str, summary: dict[str, Any]) -> None:
         low, high = summary["accuracy_ci"]
         self._display.note(
-            f"{label}: accuracy {100 * summary['accuracy']:.1f} % [{100 * low:.1f}, {100 * high:.1f}], "
-            f"{summary['mean_tokens']:.1f} tokens on {summary['problems']} held-out problems"
+            f"{label}: accuracy {100 * summary['accuracy']:.1f} % "
+            f"[{100 * low:.1f}, {100 * high:.1f}], {summary['mean_tokens']:.1f} tokens "
+            f"on {summary['problems']} held-out problems"
         )
         self._tracker.step(
             {f"eval/{k}": v for k, v in summary.items() if isinstance(v, float)}, summary["version"]

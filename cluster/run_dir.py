@@ -40,7 +40,7 @@ class RunDir:
         return self.path / "weights"
 
     def create(self, config: RunConfig, preset: str) -> None:
-        """Write what is to run. A resumed run keeps its first ``run.json`` and adds a start to it."""
+        """Write what is to run. A resumed run adds a start to its ``run.json``."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self.weights.mkdir(exist_ok=True)

@@ -29,6 +29,10 @@ class Actors:
     ranks: Sequence[Any]
     learner: LearnerGroup
 
+    @property
+    def parts(self) -> list[Any]:
+        return [*self.generators, *self.ranks, self.judge, self.queue, self.recorder]
+
     async def close(self) -> None:
         # The files last: the others may still have something to say.
         await close_all([*self.generators, *self.ranks, self.judge])

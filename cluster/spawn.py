@@ -2,6 +2,8 @@
 
 import importlib
 import logging
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,9 @@ class Hosted:
         module, _, class_name = class_path.partition(":")
         self._name = name
         self._part = getattr(importlib.import_module(module), class_name)(*args)
+
+    async def pid(self) -> int:
+        return os.getpid()
 
     async def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -74,6 +79,11 @@ def spawn(
     )(Hosted)
     handle = actor.remote(name, str(log_dir) if log_dir else None, class_path, args)
     return Remote(name, handle)
+
+
+async def processes(remotes: Iterable[Any]) -> dict[str, int]:
+    """Name to process id: for whoever has to look at, or kill, one part of a run."""
+    return {remote._name: await remote._handle.pid.remote() for remote in remotes}
 
 
 def kill(remote: Any) -> None:

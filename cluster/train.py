@@ -15,6 +15,7 @@ from cluster.plan import Plan
 from cluster.reports import Reports
 from cluster.run_dir import RunDir
 from cluster.session import Actors, spawn_all
+from cluster.spawn import processes
 from cluster.tracker import Tracker
 from configs.schema import RunConfig
 from evaluation.evaluator import evaluate
@@ -120,7 +121,13 @@ class Run:
             limit,
             "engines, learner and judges to start",
         )
-        await actors.recorder.event("started", boot=boot, step=start, reissued=len(reissue))
+        await actors.recorder.event(
+            "started",
+            boot=boot,
+            step=start,
+            reissued=len(reissue),
+            processes={"driver": os.getpid(), **await processes(actors.parts)},
+        )
         return reissue
 
     async def _named(self, what: str, start: Any) -> None:

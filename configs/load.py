@@ -27,7 +27,7 @@ def preset_names() -> list[str]:
 
 
 def load(preset: str, arguments: list[str]) -> RunConfig:
-    """``load("tiny", ["steps=5", "more.yaml"])``: environment after the preset, then the arguments."""
+    """``load("tiny", ["steps=5", "more.yaml"])``: preset, environment, then the arguments."""
     layers = [_read_file(_preset_path(preset)), _from_environment(os.environ)]
     layers += [_from_argument(argument) for argument in arguments]
     try:

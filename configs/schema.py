@@ -56,7 +56,9 @@ class DataConfig(Section):
 
 
 class SamplingConfig(Section):
-    """Training rollouts are samples of the policy itself: temperature 1, nothing cut (METHODS D3)."""
+    """Training rollouts are samples of the policy itself: temperature 1, nothing cut off.
+
+    The method is derived for such samples and for no others, so nothing else can be set."""
 
     group_size: int = Field(default=8, gt=0)
     """Rollouts written for one problem."""
@@ -138,7 +140,7 @@ class LearnerConfig(Section):
     """Recompute activations in the backward pass: less memory, about a quarter more time."""
 
     normalizer: Literal["global_tokens", "batch_max_len", "constant"] = "global_tokens"
-    """What the sum of token losses is divided by (METHODS D2)."""
+    """What the sum of token losses is divided by: docs/methods.md."""
 
     deterministic: bool = True
     """Ask torch for kernels that give the same bits every time."""
@@ -174,7 +176,7 @@ class EvalConfig(Section):
     top_p: float = Field(default=1.0, gt=0, le=1)
 
     every: int = Field(default=0, ge=0)
-    """Optimizer steps between evaluations on the way. 0: only before the first and after the last."""
+    """Optimizer steps between evaluations on the way. 0: only before and after the run."""
 
 
 class CheckpointConfig(Section):
@@ -217,7 +219,7 @@ class ClusterConfig(Section):
     """Longest wait for engines, learner and judges to come up."""
 
     wait_timeout_s: float = Field(default=1800.0, gt=0)
-    """Longest wait for anything while the run goes on; then it stops and names what it waited for."""
+    """Longest wait for anything while the run goes on; then it stops and says for what."""
 
 
 class RunConfig(Section):
@@ -269,8 +271,8 @@ class RunConfig(Section):
         if self.sync_every > self.max_lag + 1:
             raise ValueError(
                 f"sync_every {self.sync_every} needs max_lag of at least {self.sync_every - 1}, "
-                f"got {self.max_lag}: the learner would wait for rollouts that no engine may write. "
-                "Raise max_lag or lower sync_every"
+                f"got {self.max_lag}: the learner would wait for rollouts that no engine may "
+                "write. Raise max_lag or lower sync_every"
             )
         room = self.engine.max_model_len - self.data.max_prompt_tokens
         if self.max_response_tokens > room:
@@ -279,10 +281,10 @@ class RunConfig(Section):
                 f"data.max_prompt_tokens {self.data.max_prompt_tokens}, but a response may use "
                 f"{self.max_response_tokens}. Raise engine.max_model_len"
             )
-        if self.eval.max_tokens is not None and self.eval.max_tokens > room:
+        if self.data.heldout is not None and (self.eval.max_tokens or 0) > room:
             raise ValueError(
                 f"eval.max_tokens {self.eval.max_tokens} does not fit beside a prompt of "
-                f"{self.data.max_prompt_tokens} in engine.max_model_len {self.engine.max_model_len}. "
-                "Raise engine.max_model_len"
+                f"{self.data.max_prompt_tokens} in engine.max_model_len "
+                f"{self.engine.max_model_len}. Raise engine.max_model_len"
             )
         return self

@@ -20,7 +20,7 @@ class Summary:
     samples: int
     """Responses per problem."""
     accuracy: float
-    """Mean over problems of the mean correctness of their responses; a truncated one is not correct."""
+    """Mean over problems of their responses' mean correctness; a truncated one is not correct."""
     accuracy_ci: tuple[float, float]
     """95 % bootstrap interval over problems."""
     mean_tokens: float

@@ -146,7 +146,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
-    """A judged group as the queue keeps it: the fate of every completion, the tokens of the accepted."""
+    """A judged group as the queue keeps it: the tokens of what was accepted, the rest by name."""
 
     ticket: int
     attempt: int
@@ -189,7 +189,7 @@ class Lease:
     epoch: int
     """Grows with every lease and every restart; an acknowledgement of an older one is refused."""
     is_ready: bool
-    """Enough was accepted, or the data ended. Until then the lease is asked for again, and grows."""
+    """Enough was accepted, or the data ended. Until then it is asked for again, and grows."""
     first_ticket: int
     end_ticket: int
     """One past the last ticket. Tickets are consumed in order, so a lease is a range."""

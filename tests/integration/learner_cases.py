@@ -145,8 +145,8 @@ class Cases:
         self.results: dict[str, Any] = {}
         self.model_dir = str(folder / "model")
 
-    async def started(self, stage: int, **learner: Any) -> LearnerRank:
-        config = configuration(self.world_size, stage, **learner)
+    async def started(self, stage: int) -> LearnerRank:
+        config = configuration(self.world_size, stage)
         learner = LearnerRank(self.rank, config, self.model_dir, Queue())
         await learner.start(await self.meeting_point(learner), "cpu", 10)
         return learner
@@ -229,9 +229,12 @@ class Cases:
     async def first_fingerprint(self, learner: LearnerRank) -> dict[str, Any]:
         published = await learner.publish(str(self.folder / "first"), 0)
         weights = load_file(published.path)
+        source = load_file(f"{self.model_dir}/model.safetensors")
+        cast = {name: weight.bfloat16() for name, weight in source.items()}
         return {
             "claimed": published.fingerprint,
             "of the file": fingerprint_of(weights),
+            "of the source": fingerprint_of(cast),
             "tensors": published.num_tensors,
             "bytes": published.num_bytes,
             "names": sorted(weights),

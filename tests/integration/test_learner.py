@@ -30,6 +30,9 @@ class Group:
 def group(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Group:
     folder = tmp_path_factory.mktemp("learner")
     write_tiny_llama(folder / "model", seed=0)
+    settings = json.loads((folder / "model/config.json").read_text())
+    settings["dtype"] = "bfloat16"  # as most models say; the learner holds float32 all the same
+    (folder / "model/config.json").write_text(json.dumps(settings))
     environment = os.environ | {"PYTHONPATH": str(ROOT) + ":/tmp/w/shim", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "tests.integration.learner_cases"]
     processes = [
@@ -122,7 +125,7 @@ def test_a_saved_model_is_a_plain_folder_that_anybody_can_load(group):
 def test_the_fingerprint_is_that_of_the_file(group, stage):
     first, later = group[f"first fingerprint {stage}"], group[f"run {stage}"]["fingerprints"]
 
-    assert first["claimed"] == first["of the file"]
+    assert first["claimed"] == first["of the file"] == first["of the source"]
     assert later[0] == later[1] != first["claimed"]
 
 

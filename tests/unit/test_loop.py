@@ -50,7 +50,7 @@ class Metrics:
 
 
 class Generator:
-    """Settles every ticket at once; ``accepted`` says how many samples of which ticket are right."""
+    """Settles every ticket at once; ``accepted(ticket)`` of its samples are right."""
 
     def __init__(self, queue: Any, log: list[str], accepted: Any = lambda ticket: 1) -> None:
         self.queue = queue

@@ -286,7 +286,7 @@ async def test_a_wait_that_never_ends_says_what_it_waited_for(tmp_path: Path):
     queue = await opened(tmp_path, "cluster.wait_timeout_s=0.05")
     await queue.issue(0, "p0")
 
-    with pytest.raises(TimeoutError, match="tickets 0 to 1 to be settled: step 0.*1 groups out"):
+    with pytest.raises(TimeoutError, match=r"tickets 0 to 1 to be settled: step 0.*1 groups out"):
         await queue.lease(0)
 
 

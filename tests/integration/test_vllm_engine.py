@@ -1,0 +1,323 @@
+"""One real engine for all tests of this file: they build on each other's versions, in order."""
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+import torch
+from safetensors.torch import save_file
+from transformers import AutoTokenizer, LlamaForCausalLM
+
+from actors import weight_swap
+from actors.engine import Engine, EngineDied, make_vllm_engine
+from configs.schema import EngineConfig
+from tests.tiny_llama import write_tiny_llama
+from verifiers.fingerprint import fingerprint
+from verifiers.types import Completion, PublishedWeights, Sampling
+from verifiers.weights_file import WeightsRefused, file_tensors
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+EOS = 2
+LONG_PROMPT = tuple(3 + (7 * place) % 256 for place in range(300))
+"""More than two blocks of the prefix cache, so that a stale hit would show."""
+
+
+@dataclass
+class World:
+    engine: Engine
+    folders: list[Path]
+    models: list[LlamaForCausalLM]
+
+    def published(self, model: int, version: int, *, leave_out: str = "") -> PublishedWeights:
+        path = self.folders[model] / f"version-{version}{leave_out}.safetensors"
+        state = self.models[model].state_dict()
+        state = {n: t.clone() for n, t in state.items() if n not in ("lm_head.weight", leave_out)}
+        save_file(state, path)
+        return PublishedWeights(
+            version=version,
+            path=str(path),
+            fingerprint=fingerprint(file_tensors(path)),
+            num_tensors=len(state),
+            num_bytes=path.stat().st_size,
+        )
+
+    def greedy(self, model: int, prompt: tuple[int, ...] = LONG_PROMPT) -> tuple[int, ...]:
+        """What transformers says that the engine must say."""
+        ids = list(prompt)
+        with torch.inference_mode():
+            while len(ids) < len(prompt) + 20 and ids[-1] != EOS:
+                ids.append(int(self.models[model](torch.tensor([ids])).logits[0, -1].argmax()))
+        return tuple(ids[len(prompt) :])
+
+    async def says(self, prompt: tuple[int, ...] = LONG_PROMPT) -> Completion:
+        (completion,) = await self.engine.sample(prompt, 1, sampling(20, temperature=0.0))
+        return completion
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(tmp_path_factory):
+    folders = [tmp_path_factory.mktemp(f"model-{seed}") for seed in range(3)]
+    for seed, folder in enumerate(folders):
+        write_tiny_llama(folder, seed)
+    models = [LlamaForCausalLM.from_pretrained(folder).eval() for folder in folders]
+    engine = make_vllm_engine(
+        EngineConfig(dtype="float32", max_model_len=448, max_num_seqs=24),
+        model_dir=str(folders[0]),
+        device="cpu",
+        threads=1,
+        seed=5,
+        cpu_cores=(max(os.sched_getaffinity(0)),),
+    )
+    await engine.start()
+    yield World(engine, folders, models)
+    await engine.close()
+
+
+def sampling(max_tokens: int, temperature: float = 1.0) -> Sampling:
+    return Sampling(
+        temperature=temperature,
+        top_p=1.0,
+        top_k=-1,
+        min_p=0.0,
+        repetition_penalty=1.0,
+        max_tokens=max_tokens,
+    )
+
+
+async def until_in_flight(engine: Engine, number: int) -> None:
+    async with asyncio.timeout(60):
+        while (await engine.stats()).running < number:
+            await asyncio.sleep(0.001)
+
+
+def child() -> int:
+    (process,) = [p for p in multiprocessing.active_children() if "EngineCore" in p.name]
+    assert process.pid is not None
+    return process.pid
+
+
+async def test_the_engine_computes_what_transformers_computes(world):
+    said = await world.says()
+
+    assert said.token_ids == world.greedy(0)
+    assert (said.first_version, said.last_version) == (0, 0)
+    assert said.start_us < said.end_us
+
+
+async def test_the_engine_runs_on_the_cores_that_it_was_given_with_one_thread_each(world):
+    assert os.sched_getaffinity(child()) == {max(os.sched_getaffinity(0))}
+
+
+async def test_a_stopped_response_ends_with_its_end_token_and_only_there(world):
+    tokenizer = AutoTokenizer.from_pretrained(world.folders[0])
+    before = await world.engine.stats()
+
+    completions = await world.engine.sample((5, 6, 7), 60, sampling(150))
+
+    stopped = [c for c in completions if c.finish_reason == "stop"]
+    cut = [c for c in completions if c.finish_reason == "length"]
+    assert len(stopped) + len(cut) == 60
+    assert stopped
+    assert cut
+    assert all(c.token_ids[-1] == EOS and EOS not in c.token_ids[:-1] for c in stopped)
+    assert all(len(c.token_ids) == 150 and EOS not in c.token_ids for c in cut)
+    assert all(c.text == tokenizer.decode(c.token_ids, skip_special_tokens=True) for c in stopped)
+    assert len({c.token_ids for c in completions}) == 60
+    after = await world.engine.stats()
+    assert after.requests_done - before.requests_done == 60
+    num_tokens = sum(len(c.token_ids) for c in completions)
+    assert after.generated_tokens - before.generated_tokens == num_tokens
+    assert (after.version, after.waiting) == (0, 0)
+
+
+async def test_weights_swap_under_requests_in_flight_and_all_of_them_finish(world):
+    # The long prompt first: its blocks are in the prefix cache, and in use, when weights change.
+    long_ones = [
+        asyncio.create_task(world.engine.sample(LONG_PROMPT, 4, sampling(140))) for _ in range(2)
+    ]
+    short_ones = [
+        asyncio.create_task(world.engine.sample((5, 6, 7 + i), 8, sampling(400))) for i in range(4)
+    ]
+    await until_in_flight(world.engine, 24)
+    stats = await world.engine.stats()
+    assert (stats.running, stats.waiting) == (24, 16)
+    assert 0 < stats.kv_use < 1
+    weights = world.published(1, version=1)
+
+    report = await world.engine.load_weights(weights)
+    groups = await asyncio.gather(*long_ones, *short_ones)
+
+    completions = [completion for group in groups for completion in group]
+    assert len(completions) == 40
+    assert {c.finish_reason for c in completions} <= {"stop", "length"}
+    assert {c.first_version for c in completions} == {0}
+    assert sum(c.last_version == 1 for c in completions) >= 16
+    assert report.fingerprint == weights.fingerprint
+    assert (report.version, report.num_tensors) == (1, weights.num_tensors)
+    assert 16 <= report.in_flight <= 40
+    assert 0 < report.stall_s <= report.seconds
+
+
+async def test_the_next_request_is_answered_by_the_new_weights_alone(world):
+    said = await world.says()
+
+    assert said.token_ids == world.greedy(1)
+    assert said.token_ids != world.greedy(0)
+    assert (said.first_version, said.last_version) == (1, 1)
+
+
+async def test_the_same_weights_again_change_nothing(world):
+    weights = world.published(1, version=1)
+
+    report = await world.engine.load_weights(weights)
+
+    assert (report.version, report.stall_s, report.in_flight) == (1, 0.0, 0)
+    assert (await world.says()).token_ids == world.greedy(1)
+
+
+def flipped(weights: PublishedWeights) -> PublishedWeights:
+    data = bytearray(Path(weights.path).read_bytes())
+    data[-1000] ^= 1
+    Path(weights.path).write_bytes(data)
+    return weights
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda w: flipped(w.published(2, version=2)), "fingerprint"),
+        (lambda w: w.published(2, version=2, leave_out="model.norm.weight"), r"model\.norm"),
+        (lambda w: w.published(2, version=1), "version 1 refused"),
+        (lambda w: w.published(2, version=0), "version 0 refused"),
+        (lambda w: replace(w.published(2, version=2), path="gone"), "'gone' cannot be read"),
+    ],
+    ids=["one flipped bit", "a missing tensor", "another version 1", "an older one", "no file"],
+)
+async def test_refused_weights_leave_the_engine_as_it_was(world, make, why):
+    weights = make(world)
+
+    with pytest.raises(WeightsRefused, match=why):
+        await world.engine.load_weights(weights)
+
+    said = await world.says()
+    assert (said.token_ids, said.last_version) == (world.greedy(1), 1)
+
+
+@pytest.mark.parametrize("damage", ["other bytes", "half a model"])
+async def test_weights_that_change_after_the_check_are_taken_back(world, monkeypatch, damage):
+    monkeypatch.setattr(weight_swap, "verify", lambda *_, **__: None)
+    weights = world.published(2, version=2)
+    if damage == "other bytes":
+        weights = replace(weights, fingerprint="0" * 32)
+    else:
+        state = {n: t.clone() for n, t in world.models[2].model.state_dict(prefix="model.").items()}
+        state["model.layers.1.mlp.down_proj.weight"] = torch.zeros(3, 3)
+        save_file(state, weights.path)
+    writing = asyncio.create_task(world.engine.sample((9, 8, 7), 16, sampling(300)))
+    await until_in_flight(world.engine, 16)
+
+    with pytest.raises(WeightsRefused, match="version 1 was put back"):
+        await world.engine.load_weights(weights)
+
+    assert {(c.first_version, c.last_version) for c in await writing} == {(1, 1)}
+    assert (await world.says()).token_ids == world.greedy(1)
+
+
+async def test_a_caller_that_gives_up_leaves_a_whole_swap(world):
+    weights = world.published(2, version=2)
+    loading = asyncio.create_task(world.engine.load_weights(weights))
+    await asyncio.sleep(0)
+
+    loading.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await loading
+    report = await world.engine.load_weights(weights)
+    assert (report.version, report.stall_s) == (2, 0.0)
+    assert (await world.says()).token_ids == world.greedy(2)
+
+
+async def test_a_cancelled_sample_stops_writing_also_while_weights_change(world):
+    weights = world.published(0, version=3)
+    writing = asyncio.create_task(world.engine.sample((4, 4, 4), 20, sampling(400)))
+    await until_in_flight(world.engine, 20)
+    loading = asyncio.create_task(world.engine.load_weights(weights))
+    await asyncio.sleep(0.01)
+
+    writing.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    await loading
+    said = await world.says()
+    assert (said.token_ids, said.last_version) == (world.greedy(0), 3)
+    stats = await world.engine.stats()
+    assert (stats.running, stats.waiting) == (0, 0)
+
+
+async def test_when_the_engine_dies_everything_open_fails_and_nothing_is_left(world):
+    process = child()
+    writing = asyncio.create_task(world.engine.sample((4, 4, 4), 20, sampling(400)))
+    await until_in_flight(world.engine, 20)
+
+    os.kill(process, signal.SIGKILL)
+
+    with pytest.raises(EngineDied, match="process died"):
+        await asyncio.wait_for(writing, 30)
+    for call in (
+        world.says(),
+        world.engine.stats(),
+        world.engine.load_weights(world.published(1, version=4)),
+    ):
+        with pytest.raises(EngineDied):
+            await asyncio.wait_for(call, 30)
+    await world.engine.close()
+    assert multiprocessing.active_children() == []
+
+
+ORPHAN = textwrap.dedent(
+    """
+    import os, signal, subprocess, sys
+    child = '''
+    import os, sys, time
+    from actors.vllm_worker import WorkerExtension
+    WorkerExtension().settle(int(sys.argv[1]), [])
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+    '''
+    subprocess.Popen([sys.executable, "-c", child, str(os.getpid())], stdout=1)
+    signal.pause()
+    """
+)
+
+
+async def test_a_worker_does_not_outlive_the_process_that_owns_it():
+    owner = subprocess.Popen([sys.executable, "-c", ORPHAN], stdout=subprocess.PIPE, text=True)
+    assert owner.stdout is not None
+    worker = int(owner.stdout.readline())
+
+    owner.kill()
+    owner.wait()
+
+    deadline = time.monotonic() + 30
+    while _runs(worker):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def _runs(process: int) -> bool:
+    """A zombie whose new parent never looks has ended too."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
