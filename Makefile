@@ -3,7 +3,7 @@ EXTRA ?= cpu
 PYTHON_IN_VENV := .venv/bin/python
 export TORCH_EXTENSIONS_DIR := $(CURDIR)/.venv/torch_extensions
 
-.PHONY: setup demo test check fast format lock clean
+.PHONY: setup demo test check fast format docs lock clean
 
 setup: ## the virtual environment, with every package of requirements/$(EXTRA).lock
 	@requirements/setup.sh $(EXTRA)
@@ -27,6 +27,9 @@ check: setup ## format, lint, types, import contracts, fast tests
 format: setup
 	@.venv/bin/ruff check --fix .
 	@.venv/bin/ruff format .
+
+docs: setup ## the page that is made from the schema
+	@$(PYTHON_IN_VENV) -m configs.describe > docs/configuration.md
 
 lock: setup ## resolve pyproject.toml anew
 	@requirements/lock.sh

@@ -171,7 +171,8 @@ class Recorder:
     async def _seal_forever(self) -> None:
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._full.wait(), timeout=self._config.seal_s)
+                async with asyncio.timeout(self._config.seal_s):
+                    await self._full.wait()
             self._full.clear()
             await self._seal()
 

@@ -64,10 +64,15 @@ class SamplingConfig(Section):
     """Rollouts written for one problem."""
 
     temperature: float = Field(default=1.0, ge=1, le=1)
+    """1 and nothing else."""
     top_p: float = Field(default=1.0, ge=1, le=1)
+    """1 and nothing else."""
     top_k: Literal[-1] = -1
+    """-1 (off) and nothing else."""
     min_p: float = Field(default=0.0, ge=0, le=0)
+    """0 and nothing else."""
     repetition_penalty: float = Field(default=1.0, ge=1, le=1)
+    """1 and nothing else."""
 
     max_tokens: int | None = Field(default=None, gt=0)
     """Response tokens after which the engine stops. None: the length budget, since a longer
@@ -104,6 +109,7 @@ class EngineConfig(Section):
     """KV cache on a CPU, in GiB. On a GPU ``gpu_memory_utilization`` decides."""
 
     gpu_memory_utilization: float = Field(default=0.85, gt=0, le=1)
+    """Share of a GPU's memory that an engine takes for weights and KV cache."""
 
     tensor_parallel: int = Field(default=1, gt=0)
     """GPUs that share one engine."""
@@ -114,9 +120,13 @@ class EngineConfig(Section):
 
 class OptimizerConfig(Section):
     lr: float = Field(default=1e-6, gt=0)
+    """Learning rate after the warm-up."""
     betas: tuple[float, float] = Field(default=(0.9, 0.999), strict=False)
+    """AdamW's two decay rates."""
     eps: float = Field(default=1e-8, gt=0)
+    """AdamW's guard against division by zero."""
     weight_decay: float = Field(default=0.01, ge=0)
+    """Decoupled weight decay."""
     warmup_steps: int = Field(default=5, ge=0)
     """Optimizer steps over which the rate rises linearly; constant after."""
     clip: float = Field(default=1.0, gt=0)
@@ -173,7 +183,10 @@ class EvalConfig(Section):
     """Own limit, so that the model before training can finish. None: what the context leaves."""
 
     temperature: float = Field(default=1.0, ge=0)
+    """0 takes the likeliest token."""
+
     top_p: float = Field(default=1.0, gt=0, le=1)
+    """Share of the probability that may be sampled."""
 
     every: int = Field(default=0, ge=0)
     """Optimizer steps between evaluations on the way. 0: only before and after the run."""
@@ -200,8 +213,11 @@ class RecorderConfig(Section):
 
 class WandbConfig(Section):
     mode: Literal["online", "offline", "disabled"] = "disabled"
+    """``offline`` writes into the run directory, to be synchronised later."""
     project: str = "laconic"
+    """Project that the run appears in."""
     group: str | None = None
+    """Name that runs of one experiment share."""
 
 
 class ClusterConfig(Section):
@@ -227,7 +243,10 @@ class RunConfig(Section):
     """Folder under ``runs_dir``. None: the preset's name and the time."""
 
     runs_dir: str = "runs"
+    """Where runs live. Relative to the current folder; inside a Ray job, to ``~/laconic``."""
+
     seed: int = Field(default=0, ge=0)
+    """Of the order of the problems, of the engines and of the learner."""
 
     steps: int = Field(default=100, gt=0)
     """Optimizer steps of the whole run."""
