@@ -33,7 +33,7 @@ def group(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     settings = json.loads((folder / "model/config.json").read_text())
     settings["dtype"] = "bfloat16"  # as most models say; the learner holds float32 all the same
     (folder / "model/config.json").write_text(json.dumps(settings))
-    environment = os.environ | {"PYTHONPATH": str(ROOT) + ":/tmp/w/shim", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "tests.integration.learner_cases"]
     processes = [
         subprocess.Popen(
