@@ -15,13 +15,8 @@ def download(name: str) -> list[Path]:
         raise DataError(f"{name} is neither a file nor the name of a hub data set")
     repository, _, part = name.partition(":")
     # slow to import, and only hub data sets need it
-    from huggingface_hub import HfApi, constants, errors, hf_hub_download  # noqa: PLC0415
+    from huggingface_hub import HfApi, errors, hf_hub_download  # noqa: PLC0415
 
-    if constants.HF_HUB_OFFLINE:
-        raise DataError(
-            f"{name} is no file, and HF_HUB_OFFLINE=1 forbids to look on the hub; name a file, or "
-            "unset HF_HUB_OFFLINE"
-        )
     try:
         stored = HfApi().list_repo_files(repository, repo_type="dataset", revision=BRANCH)
         return [
@@ -32,7 +27,7 @@ def download(name: str) -> list[Path]:
     except (OSError, errors.HTTPError) as error:  # pyright: ignore[reportPrivateImportUsage]
         raise DataError(
             f"{name} is no file, and the hub did not give it ({type(error).__name__}: "
-            f"{str(error)[:200]}); check the name and the network, or name a file"
+            f"{str(error)[:300]}); check the name and the network, or name a file"
         ) from error
 
 

@@ -37,6 +37,8 @@ class Settles(Protocol):
 
 
 class Records(Protocol):
+    async def problems(self, problems: list[Problem]) -> None: ...
+
     async def rollouts(self, judged: JudgedGroup) -> None: ...
 
 
@@ -105,6 +107,7 @@ class Judge:
     async def _hand_over(self, judged: JudgedGroup) -> None:
         try:
             async with asyncio.timeout(self._config.cluster.wait_timeout_s):
+                await self._recorder.problems([judged.group.ticket.problem])
                 await self._recorder.rollouts(judged)
         except Exception as error:  # a dead recorder costs the record, never the run
             self._count_unrecorded(f"{type(error).__name__}: {error}")

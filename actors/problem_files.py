@@ -18,6 +18,9 @@ import pyarrow.parquet as pq
 from actors.hub_data import download
 from actors.problem_rows import KNOWN_KEYS, PROMPT_KEYS, DataError, Record, Row, parse_row, shorten
 
+BATCH_ROWS = 1024
+"""Rows of Parquet turned into Python objects at a time."""
+
 MADE_MODELS = ("tiny", "smollm2")
 """Models whose problems are made together with them."""
 
@@ -166,7 +169,7 @@ def _read_parquet(path: Path, data: bytes) -> Iterator[tuple[int, Any]]:
         # without a prompt, all of them: the error message shows what there is
         columns = [n for n in names if n in KNOWN_KEYS or not set(names) & set(PROMPT_KEYS)]
         number = 0
-        for batch in file.iter_batches(columns=columns):
+        for batch in file.iter_batches(BATCH_ROWS, columns=columns):
             for values in _parquet_values(path, number, batch):
                 number += 1
                 yield number, values

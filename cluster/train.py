@@ -111,6 +111,7 @@ class Run:
         actors, limit = self._actors, self._config.cluster.start_timeout_s
         self._job.display.progress("starting", "engines, learner and judges")
         boot = await within(actors.recorder.start(), limit, "the recorder")
+        await actors.recorder.problems(self._heldout)
         reissue, *_ = await within(
             asyncio.gather(
                 actors.queue.open(start),

@@ -131,7 +131,10 @@ async def test_a_stopped_response_ends_with_its_end_token_and_only_there(world):
     assert cut
     assert all(c.token_ids[-1] == EOS and EOS not in c.token_ids[:-1] for c in stopped)
     assert all(len(c.token_ids) == 150 and EOS not in c.token_ids for c in cut)
-    assert all(c.text == tokenizer.decode(c.token_ids, skip_special_tokens=True) for c in stopped)
+    for completion in completions:
+        # Random bytes end in half a letter: vLLM leaves it out, the tokenizer marks it.
+        text = tokenizer.decode(completion.token_ids, skip_special_tokens=True)
+        assert completion.text.rstrip("\ufffd") == text.rstrip("\ufffd")
     assert len({c.token_ids for c in completions}) == 60
     after = await world.engine.stats()
     assert after.requests_done - before.requests_done == 60

@@ -67,17 +67,21 @@ class Queue:
 class Recorder:
     def __init__(self) -> None:
         self.judged: list[JudgedGroup] = []
+        self.problem_ids: list[str] = []
+
+    async def problems(self, problems: list[Problem]) -> None:
+        self.problem_ids += [problem.id for problem in problems]
 
     async def rollouts(self, judged: JudgedGroup) -> None:
         self.judged.append(judged)
 
 
-class StuckRecorder:
+class StuckRecorder(Recorder):
     async def rollouts(self, judged: JudgedGroup) -> None:
         await asyncio.Event().wait()
 
 
-class DeadRecorder:
+class DeadRecorder(Recorder):
     async def rollouts(self, judged: JudgedGroup) -> None:
         raise ConnectionError("gone")
 
@@ -166,6 +170,7 @@ async def test_the_recorder_gets_the_whole_group_with_verdicts_and_decisions():
     await judge.close()
 
     [judged] = recorder.judged
+    assert recorder.problem_ids == [judged.group.ticket.problem.id]
     assert judged.group is written
     assert [verdict.status for verdict in judged.verdicts] == [
         "wrong",

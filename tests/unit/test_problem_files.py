@@ -55,7 +55,7 @@ def refused_row(row: Any, tmp_path: Path) -> str:
 
 def test_the_same_rows_come_out_of_every_format(tmp_path: Path):
     rows = [
-        {"id": "a", "question": 'say "1,5"\nor \u2028 more', "answer": "1,5"},
+        {"id": "a", "question": 'say "1,5"\r\nor \u2028 more', "answer": "1,5"},
         {"id": "b", "question": "Wie heißt das? 你好", "answer": "x"},
     ]
     text = json.dumps(rows, ensure_ascii=False)
@@ -170,11 +170,12 @@ def test_ids_are_made_from_what_is_asked_and_answered(tmp_path: Path):
 def test_rows_without_an_id_that_repeat_are_dropped_and_counted(tmp_path: Path):
     other = {"prompt": "1+2?", "answer": "3"}
 
-    file = read_problem_file(write_jsonl(tmp_path / "x.jsonl", ASK, other, ASK, ASK))
+    rows = [ASK, other, ASK, {**ASK, "id": ""}, {**ASK, "id": None}]
+    file = read_problem_file(write_jsonl(tmp_path / "x.jsonl", *rows))
 
     assert [row.answer for row in file.rows] == ["2", "3"]
     assert [place.rpartition("/")[2] for place in file.places] == ["x.jsonl row 1", "x.jsonl row 2"]
-    assert file.num_duplicates == 2
+    assert file.num_duplicates == 3
 
 
 def test_an_id_stands_for_one_row(tmp_path: Path):
@@ -219,6 +220,7 @@ def test_the_same_question_with_two_verifiers_is_no_repetition(tmp_path: Path):
         ({"prompt": [{"role": 3, "content": "1+1?"}]}, "role 3"),
         ({"prompt": [{"role": ["user"], "content": "1+1?"}]}, "role ['user']"),
         ({"prompt": [{"role": "tool", "content": "1+1?"}]}, "'tool'"),
+        ({"prompt": [{"role": "tool", "content": "4"}, *VERL["prompt"]]}, "'tool'"),
         ({"prompt": [*VERL["prompt"], {"role": "assistant", "content": "So"}]}, "'assistant'"),
         ({"prompt": [{"role": "system", "content": ""}, *VERL["prompt"]]}, "'prompt[0]'"),
         ({"id": 1.5}, "'id'"),
@@ -293,14 +295,14 @@ def test_an_empty_parquet_file_has_no_rows(tmp_path: Path):
 
 
 def test_a_parquet_string_that_is_not_utf8_is_named_by_its_row(tmp_path: Path):
-    prompts = pa.array(["fine", "fine", "bad"])
+    count = problem_files.BATCH_ROWS + 2
+    prompts = pa.array([f"{number}+1?" for number in range(count - 1)] + ["bad"])
     _, offsets, text = prompts.buffers()
     spoiled = pa.py_buffer(text.to_pybytes().replace(b"bad", b"b\xffd"))
-    broken = pa.Array.from_buffers(pa.string(), 3, [None, offsets, spoiled])
-    table = pa.table({"prompt": broken, "answer": ["1", "2", "3"]})
-    pq.write_table(table, tmp_path / "x.parquet", row_group_size=2)
+    broken = pa.Array.from_buffers(pa.string(), count, [None, offsets, spoiled])
+    pq.write_table(pa.table({"prompt": broken, "answer": ["1"] * count}), tmp_path / "x.parquet")
 
-    assert "x.parquet row 3 is not UTF-8" in refused(tmp_path / "x.parquet")
+    assert f"x.parquet row {count} is not UTF-8" in refused(tmp_path / "x.parquet")
 
 
 def test_what_is_no_file_is_not_opened(tmp_path: Path):

@@ -137,7 +137,7 @@ async def test_weights_that_fail_to_load_are_replaced_by_the_version_before_them
     swap = WeightSwap(engine, BASE, {}, tied=False)
     await swap.to(weights(1, "one"))
 
-    with pytest.raises(WeightsRefused, match="version 1 was put back: a worker tripped$"):
+    with pytest.raises(WeightsRefused, match=r"version 1 was put back: a worker tripped$"):
         await swap.to(weights(2, "two"))
 
     assert engine.calls[-2:] == ["load one", "resume with one"]

@@ -219,5 +219,5 @@ def test_a_model_in_several_files_is_expected_whole_without_its_rotary_tables(tm
 
 
 def test_a_model_without_safetensors_is_refused_with_the_way_out(tmp_path):
-    with pytest.raises(ValueError, match="holds no safetensors file.*save_pretrained"):
+    with pytest.raises(ValueError, match=r"holds no safetensors file.*save_pretrained"):
         folder_shapes(tmp_path)
