@@ -17,7 +17,7 @@ _NUMBER = re.compile(
     re.VERBOSE,
 )
 _MARKED_LINE = re.compile(r"^####[ \t]*+(\S[^\n]*)", re.MULTILINE)
-_PHRASE = re.compile(r"\banswer\b[ \t*]*+(?:is|:|=)[ \t]*+:?[ \t*]*+([^\n]+)", re.IGNORECASE)
+_PHRASE = re.compile(r"\banswer\b[ \t*]*+(?:is|:|=)[ \t]*+:?[ \t*]*+", re.IGNORECASE)
 _IN_DOLLARS = re.compile(r"\$\$?([^$]+)\$")
 _SENTENCE_END = re.compile(r"\.(?=\s|$)")
 
@@ -61,10 +61,11 @@ def marked(text: str) -> str | None:
 
 def phrased(text: str) -> str | None:
     """The rest of the sentence after the last "answer is" or "answer:", or the formula in it."""
-    found = list(_PHRASE.finditer(text[-ANSWER_TAIL_CHARS:]))
+    tail = text[-ANSWER_TAIL_CHARS:]
+    found = list(_PHRASE.finditer(tail))
     if not found:
         return None
-    rest = found[-1].group(1)
+    rest = tail[found[-1].end() :].partition("\n")[0]
     formulas = _IN_DOLLARS.findall(rest)
     if formulas:
         return formulas[-1].strip() or None

@@ -1,4 +1,5 @@
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,15 @@ async def test_rows_come_in_the_order_of_the_file_whoever_is_judged_first(tmp_pa
     ]
     assert fake_pool[0].asked == [("math", "5", "first"), ("contains", "x", "last")]
     assert fake_pool[0].closed
+
+
+async def test_a_file_longer_than_what_is_asked_at_once_keeps_its_order(tmp_path, fake_pool):
+    rows = [{"id": i, "answer": "5", "response": "5"} for i in range(5 * AHEAD_PER_WORKER)]
+    path = write(tmp_path, "\n".join(map(json.dumps, rows)))
+
+    ids = [row["id"] async for row in verify_file(path, "math", JudgeConfig())]
+
+    assert ids == list(range(5 * AHEAD_PER_WORKER))
 
 
 async def test_a_long_file_is_reported_while_it_is_read(tmp_path, fake_pool):
