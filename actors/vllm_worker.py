@@ -1,14 +1,16 @@
 """The part of the engine that runs inside vLLM's worker processes."""
 
 import os
-import select
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from safetensors import safe_open
+from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
+from vllm.model_executor.model_loader.reload import finalize_layerwise_reload
+from vllm.model_executor.model_loader.reload.layerwise import get_layerwise_info
 
+from actors.orphan import exit_with
 from verifiers.fingerprint import Fingerprint
 
 SAFETENSORS_NAMES = {
@@ -31,28 +33,54 @@ class WorkerExtension:
     """vLLM makes its worker class inherit from this one (``worker_extension_cls``)."""
 
     model_runner: Any
+    beyond_repair = False
 
     def settle(self, owner: int, cpu_cores: list[int]) -> None:
-        """Pin this process, and see to it that it does not outlive the process ``owner``.
+        """Pin this process, and see to it that it ends with the process ``owner``.
 
         vLLM's own processes stay behind when the one that started them is killed.
         """
         if cpu_cores:
             for thread in os.listdir("/proc/self/task"):
                 os.sched_setaffinity(int(thread), cpu_cores)
-        pidfd = os.pidfd_open(owner)
-        threading.Thread(target=_exit_after, args=(pidfd,), daemon=True).start()
+        exit_with(owner)
 
     def load_files(self, paths: list[str]) -> str:
-        """Load the weights of these files in place; returns the fingerprint of what was loaded."""
-        digest = Fingerprint()
-        self.model_runner.reload_weights(weights_iterator=_tensors(paths, digest))
+        """Load the weights of these files in place; returns the fingerprint of what was loaded.
+
+        After a failure the model is a mixture, until a later call succeeds.
+        """
+        if self.beyond_repair:
+            raise RuntimeError("an earlier load failed and could not be undone")
+        self.beyond_repair = True
+        model, digest = self.model_runner.get_model(), Fingerprint()
+        try:
+            self.model_runner.reload_weights(weights_iterator=_tensors(paths, digest))
+        except Exception:
+            _forget_unfinished(model, self.model_runner.model_config)
+            self.beyond_repair = False
+            raise
+        _repack_output_layer(model)
+        self.beyond_repair = False
         return digest.hexdigest()
 
 
-def _exit_after(pidfd: int) -> None:
-    select.select([pidfd], [], [])
-    os._exit(1)
+def _forget_unfinished(model: torch.nn.Module, model_config: Any) -> None:
+    """vLLM keeps the tensors of layers that a failed load left incomplete; the next load would
+    count them as its own, and leave out others without a word."""
+    for layer in model.modules():
+        info = get_layerwise_info(layer)
+        info.loaded_weights.clear()
+        info.load_numel = 0
+    finalize_layerwise_reload(model, model_config)
+
+
+def _repack_output_layer(model: torch.nn.Module) -> None:
+    """On a CPU the output layer computes with a packed copy of its weights. When they are tied to
+    the embeddings nothing loads them, and vLLM 0.32 goes on with the copy of the old ones."""
+    for layer in model.modules():
+        if isinstance(layer, ParallelLMHead):
+            layer.quant_method.process_weights_after_loading(layer)
 
 
 def _tensors(paths: list[str], digest: Fingerprint) -> Iterator[tuple[str, torch.Tensor]]:

@@ -4,10 +4,6 @@ import asyncio
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
-import textwrap
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -286,41 +282,3 @@ async def test_when_the_engine_dies_everything_open_fails_and_nothing_is_left(wo
             await asyncio.wait_for(call, 30)
     await world.engine.close()
     assert multiprocessing.active_children() == []
-
-
-ORPHAN = textwrap.dedent(
-    """
-    import os, signal, subprocess, sys
-    child = '''
-    import os, sys, time
-    from actors.vllm_worker import WorkerExtension
-    WorkerExtension().settle(int(sys.argv[1]), [])
-    print(os.getpid(), flush=True)
-    time.sleep(60)
-    '''
-    subprocess.Popen([sys.executable, "-c", child, str(os.getpid())], stdout=1)
-    signal.pause()
-    """
-)
-
-
-async def test_a_worker_does_not_outlive_the_process_that_owns_it():
-    owner = subprocess.Popen([sys.executable, "-c", ORPHAN], stdout=subprocess.PIPE, text=True)
-    assert owner.stdout is not None
-    worker = int(owner.stdout.readline())
-
-    owner.kill()
-    owner.wait()
-
-    deadline = time.monotonic() + 30
-    while _runs(worker):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def _runs(process: int) -> bool:
-    """A zombie whose new parent never looks has ended too."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
