@@ -112,15 +112,8 @@ class LearnerRank:
         canary.require_all_delivered(settings.zero_stage)
         canary_s = time.perf_counter() - started
         self._model = load_policy(self._model_dir, self._config)
-        self._warn_of_short_run(total_steps)
         num_parameters = sum(parameter.numel() for parameter in self._model.parameters())
-        optimizer = deepspeed_engine.GatedAdamW(
-            [parameter for parameter in self._model.parameters() if parameter.requires_grad],
-            lr=settings.optimizer.lr,
-            betas=settings.optimizer.betas,
-            eps=settings.optimizer.eps,
-            weight_decay=settings.optimizer.weight_decay,
-        )
+        optimizer = deepspeed_engine.adamw(self._model.parameters(), settings.optimizer)
         optimizer.gate = lambda: is_finite(self._loss, self._engine.grad_norm)
         self._engine = deepspeed_engine.Engine(
             TokenLoss(self._model, getattr(torch, settings.dtype)),
@@ -128,6 +121,7 @@ class LearnerRank:
             zero_stage=settings.zero_stage,
             clip=settings.optimizer.clip,
         )
+        self._warn_of_short_run(total_steps)
         return LearnerInfo(
             world_size=settings.world_size,
             device=str(self._engine.device),
