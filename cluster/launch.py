@@ -18,6 +18,9 @@ def launch(config: RunConfig, preset: str, *, resume: bool) -> tuple[dict[str, A
     """Train and return the summary and the run's folder. The folder appears when all is checked."""
     run_dir = locate(config, preset, resume=resume)
     with open_live(sys.stdout) as display:
+        if (summary := run_dir.summary_if_done(config.steps)) is not None:
+            display.note(f"{run_dir.path} has finished its steps; raise steps=… to go on")
+            return summary, run_dir.path
         prepared = prepare(config, lambda line: display.progress("preparing", line))
         for warning in prepared.warnings:
             display.note(f"warning: {warning}")

@@ -56,6 +56,11 @@ class RunDir:
         """Wall time of this run's earlier processes, as far as they could still tell."""
         return float(self._read(STATE).get("seconds", 0.0))
 
+    def summary_if_done(self, steps: int) -> dict[str, Any] | None:
+        """What a run that has taken all its steps came to; None while it has not."""
+        summary = self._read(SUMMARY)
+        return summary if summary.get("steps", -1) >= steps else None
+
     def evaluation(self, label: str) -> dict[str, Any] | None:
         return self._read(f"evals/{label}.json") or None
 

@@ -41,11 +41,10 @@ def _sections(model: type[BaseModel], prefix: str) -> Iterator[str]:
         if section is None:
             continue
         leaves = [item for item in section.model_fields.items() if not _section(item[1])]
-        intro = (section.__doc__ or "").strip() if section.__doc__ != BaseModel.__doc__ else ""
+        intro = inspect.cleandoc(section.__doc__ or "")
         title = f"## `{prefix}{name}`\n"
-        yield "\n".join(
-            filter(None, [title, intro and f"{intro}\n", _table(f"{prefix}{name}.", leaves)])
-        )
+        table = _table(f"{prefix}{name}.", leaves)
+        yield "\n".join(filter(None, [title, intro and f"{intro}\n", table]))
         yield from _sections(section, f"{prefix}{name}.")
 
 

@@ -34,10 +34,10 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pretraining:
-    steps: int = 1000
+    steps: int = 900
     terse_share: float = 0.45
     """Part of the steps spent on terse, flawless solutions."""
-    lr: float = 2e-3
+    lr: float = 6e-3
     warmup_steps: int = 40
     decay_share: float = 0.5
     """Part of the steps over which the rate falls to ``final_lr`` times its height."""
@@ -93,34 +93,42 @@ def pretrain(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, plan: Pretraining, report: Report
 ) -> None:
     """Train ``model`` in place. The weights depend on the plan alone, not on the clock."""
-    optimizer = _optimizer(model, plan)
+    optimizers = _optimizers(model, plan)
     probe = _probe(tokenizer, plan.seed)
     started = reported = time.monotonic()
     for step, batch in enumerate(_batches(tokenizer, plan)):
-        for group in optimizer.param_groups:
-            group["lr"] = plan.lr_at(step)
-        short = batch.ids_BT.shape[1] <= EAGER_LENGTH
-        model.set_attn_implementation("eager" if short else "sdpa")
-        with torch.autocast("cpu", torch.bfloat16):
-            logits_BTV = model(input_ids=batch.ids_BT).logits
-        loss = F.cross_entropy(
-            logits_BTV[:, :-1].float().flatten(0, 1),
-            batch.labels_BT[:, 1:].flatten(),
-            ignore_index=IGNORED,
-        )
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        loss = _step(model, optimizers, batch, plan.lr_at(step))
         now, done = time.monotonic(), step + 1
         if now - reported >= REPORT_S or done == plan.steps:
             reported = now
             accuracy = equation_accuracy(model, probe)
             left = (now - started) / done * (plan.steps - done)
             report(
-                f"tiny: step {done}/{plan.steps}, loss {loss.item():.3f}, "
+                f"tiny: step {done}/{plan.steps}, loss {loss:.3f}, "
                 f"equation accuracy {accuracy:.2f}, {left:.0f} s left"
             )
+
+
+def _step(
+    model: LlamaForCausalLM, optimizers: list[torch.optim.Optimizer], batch: Batch, lr: float
+) -> float:
+    short = batch.ids_BT.shape[1] <= EAGER_LENGTH
+    model.set_attn_implementation("eager" if short else "sdpa")
+    with torch.autocast("cpu", torch.bfloat16):
+        logits_BTV = model(input_ids=batch.ids_BT).logits
+    loss = F.cross_entropy(
+        logits_BTV[:, :-1].float().flatten(0, 1),
+        batch.labels_BT[:, 1:].flatten(),
+        ignore_index=IGNORED,
+    )
+    model.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.step()
+    return loss.item()
 
 
 @torch.no_grad()
@@ -205,11 +213,14 @@ def _collate(documents: list[Document], length: int, pad_id: int) -> Batch:
     return Batch(ids_BT=ids_BT, labels_BT=labels_BT)
 
 
-def _optimizer(model: LlamaForCausalLM, plan: Pretraining) -> torch.optim.Optimizer:
-    matrices = [weight for weight in model.parameters() if weight.ndim > 1]
-    gains = [weight for weight in model.parameters() if weight.ndim < 2]
-    groups = [
-        {"params": matrices, "weight_decay": plan.weight_decay},
-        {"params": gains, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=plan.lr, betas=(0.9, 0.98), fused=True)
+def _optimizers(model: LlamaForCausalLM, plan: Pretraining) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices between the embeddings: it learns in half of AdamW's steps here."""
+    matrices, others = [], []
+    for name, weight in model.named_parameters():
+        inner = weight.ndim == 2 and "embed_tokens" not in name
+        (matrices if inner else others).append(weight)
+    muon = torch.optim.Muon(
+        matrices, lr=plan.lr, weight_decay=plan.weight_decay, adjust_lr_fn="match_rms_adamw"
+    )
+    adamw = torch.optim.AdamW(others, lr=plan.lr, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
+    return [muon, adamw]

@@ -142,10 +142,10 @@ class Teacher:
     """Chance that a check of a right value "corrects" it to a wrong one."""
     filler: float = 0.5
     check: float = 0.75
-    redo: float = 0.85
+    redo: float = 0.9
     max_checks: int = 3
     max_redos: int = 2
-    patience: int = 28
+    patience: int = 30
     """Sentences after which it stops rambling, so that solutions fit the context."""
 
     def solve(self, chain: Chain, rng: random.Random, verbosity: float) -> str:

@@ -1,4 +1,4 @@
-"""Whole runs as a user starts them: the command in a process of its own, on a random small model."""
+"""Whole runs as a user starts them: the command in its own process, on a random small model."""
 
 import json
 import os

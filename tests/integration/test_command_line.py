@@ -1,0 +1,114 @@
+"""Bad input is one line and exit code 2, before anything is started or written."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import Laconic, World
+
+
+def one_line(laconic: Laconic, *arguments: str) -> str:
+    done = laconic(*arguments)
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert "Traceback" not in done.stdout + done.stderr
+    return last
+
+
+def test_a_misspelt_key_is_told_without_importing_anything_heavy(laconic: Laconic):
+    line = one_line(laconic, "train", "tiny", "lenght_budget=3")
+
+    assert line == "laconic: unknown key 'lenght_budget'; did you mean 'filter.length_budget'?"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["model.path=nowhere"], ["model.path='nowhere'", "tiny and smollm2"]),
+        (["data.train=nowhere.jsonl"], ["nowhere.jsonl"]),
+        (["data.max_prompt_tokens=3"], ["data.max_prompt_tokens", "raise"]),
+        (["cluster.device=cuda", "engine.num_engines=7"], ["8 GPUs", "Ray has 0"]),
+        (["cluster.address=127.0.0.1:1"], ["no Ray answers", "127.0.0.1:1"]),
+        (["data.verifier=maths"], ["maths", "math"]),
+    ],
+    ids=lambda value: "-".join(value)[:40],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    laconic: Laconic, world: World, settings: list[str], words: list[str]
+):
+    before = sorted(world.folder.glob("runs/*"))
+
+    line = one_line(laconic, "train", "tiny", *world.settings, "name=bad", *settings)
+
+    for word in words:
+        assert word in line
+    assert sorted(world.folder.glob("runs/*")) == before
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", ["empty"]),
+        ('{"id": "a", "prompt": "2+2?"}\n', ["row 1", "answer"]),
+        ("not json\n", ["row 1"]),
+    ],
+)
+def test_bad_data_names_the_file_and_the_row(
+    laconic: Laconic, world: World, tmp_path: Path, content: str, words: list[str]
+):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(content)
+
+    line = one_line(laconic, "validate", "tiny", *world.settings, f"data.train={path}")
+
+    assert "rows.jsonl" in line
+    for word in words:
+        assert word in line
+
+
+def test_validate_says_what_it_found(laconic: Laconic, world: World):
+    done = laconic("validate", "tiny", *world.settings)
+
+    assert done.returncode == 0
+    assert "ok: 200 problems to learn from" in done.stdout
+
+
+def test_dry_run_shows_plan_and_arithmetic_and_starts_nothing(laconic: Laconic, world: World):
+    started = time.monotonic()
+    done = laconic("train", "tiny", *world.settings, "name=dry", "--dry-run")
+
+    assert done.returncode == 0
+    for words in ("length_budget: 120", "generator-0", "learner-0", "4 problems x 4 rollouts"):
+        assert words in done.stdout
+    assert not world.run_dir("dry").exists()
+    assert time.monotonic() - started < 60
+
+
+def test_doctor_reports_in_json(laconic: Laconic):
+    rows = json.loads(laconic("doctor", "--json").stdout)
+
+    assert {"name", "ok", "found", "advice"} <= rows[0].keys()
+
+
+def test_verify_judges_a_file_line_by_line(laconic: Laconic, tmp_path: Path):
+    rows = [
+        {"id": "1", "answer": "4", "response": r"so \boxed{4}"},
+        {"id": "2", "answer": "4", "response": r"so \boxed{5}"},
+        {"id": "3", "answer": "4", "response": "hm", "verifier": "math"},
+        {"id": "4", "answer": r"\frac{1}{2}", "response": r"\boxed{0.5}"},
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    done = laconic("verify", str(path))
+
+    verdicts = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(v["id"], v["status"]) for v in verdicts] == [
+        ("1", "correct"),
+        ("2", "wrong"),
+        ("3", "no_answer"),
+        ("4", "correct"),
+    ]
+    assert {"extracted", "ms"} <= verdicts[0].keys()
