@@ -70,7 +70,7 @@ class CheckpointStore:
         return Checkpoint(path=final, state=state)
 
     def newest(self) -> tuple[Checkpoint | None, list[str]]:
-        """The newest checkpoint whose files are what its manifest says, and what was passed over."""
+        """The newest checkpoint that is as its manifest says, and what was passed over."""
         complaints = []
         for folder in reversed(self._folders()):
             problem = check(folder)

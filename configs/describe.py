@@ -23,7 +23,7 @@ An unknown key, a wrong type or a contradiction stops the command with one line 
 
     laconic train tiny steps=5 filter.length_budget=100 --dry-run
 
-shows the whole resolved configuration, the placement and the arithmetic of a batch, and starts nothing.
+shows the resolved configuration, the placement and the arithmetic of a batch, and starts nothing.
 """
 
 
