@@ -147,13 +147,13 @@ async def test_killing_a_judge_kills_what_it_started(hasty_pool, tmp_path):
 @pytest.mark.parametrize(
     ("judge", "cause"),
     [
-        ("crashes", "died of SIGSEGV"),
-        ("leaves", "exited with 1: enough of this"),
+        ("crashes", "judge process died of SIGSEGV"),
+        ("leaves", "judge process exited with 1: enough of this"),
         ("raises", "KeyError: 'a bug of the verifier'"),
-        ("says_true", "returned bool, not a Verdict"),
-        ("runs_out_of_memory", "ran out of memory"),
-        ("swallows_its_memory_error", "ran out of memory"),
-        ("is_not_there", "has no attribute 'is_not_there'"),
+        ("says_true", "TypeError: tests.strange_judges:says_true returned bool, not a Verdict"),
+        ("runs_out_of_memory", "the judge process ran out of memory"),
+        ("swallows_its_memory_error", "the judge process ran out of memory"),
+        ("is_not_there", "AttributeError: module 'tests.strange_judges'"),
     ],
 )
 async def test_a_broken_judge_gives_an_error_with_its_cause_and_is_replaced(pool, judge, cause):
@@ -162,7 +162,7 @@ async def test_a_broken_judge_gives_an_error_with_its_cause_and_is_replaced(pool
     verdict = await pool.judge(f"{STRANGE}:{judge}", "1", "1")
 
     assert verdict.status == "error"
-    assert cause in verdict.detail
+    assert verdict.detail.startswith(cause)
     assert pool.stats.errors == errors + 1
     good = await pool.judge_many("number", "1", ["1", "1.0", "2", "01"])
     assert [verdict.status for verdict in good] == ["correct", "correct", "wrong", "correct"]
