@@ -35,8 +35,7 @@ def make_smollm2(out: Path, report: Report) -> None:
                 quantization_config=GgufConfig(dequantize=True),
                 dtype=torch.bfloat16,
             )
-        if hasattr(model.config, "quantization_config"):
-            del model.config.quantization_config  # else loaders look for GGUF blocks
+        vars(model.config).pop("quantization_config", None)  # else loaders look for GGUF blocks
         report("smollm2: writing the model and its questions")
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from learner.tiny_task import Chain, Teacher, draw, draw_verbosity
-from learner.tiny_tokenizer import END, MODEL_MAX_LENGTH, render_prompt
+from learner.tiny_tokenizer import END, MODEL_MAX_LENGTH, PAD, render_prompt, token_id
 
 BATCH_TOKENS = 2880
 LENGTHS = tuple(length for length in range(72, 721) if BATCH_TOKENS % length == 0)
@@ -83,8 +83,8 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausal
         rms_norm_eps=1e-5,
         initializer_range=0.08,  # the usual 0.02 is too small at this width
         bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=token_id(tokenizer, END),
+        pad_token_id=token_id(tokenizer, PAD),
     )
     return LlamaForCausalLM(config)
 
@@ -146,9 +146,9 @@ def _probe(tokenizer: PreTrainedTokenizerFast, seed: int) -> Batch:
     rng = random.Random(f"{seed} probe")
     chains = [draw(rng, heldout=True) for _ in range(20)]
     texts = [Teacher().flawless.solve(chain, rng, 0.0) for chain in chains]
-    batch = _collate(_encode(tokenizer, chains, texts), 144, tokenizer.pad_token_id)
-    digits = {tokenizer.convert_tokens_to_ids(digit) for digit in "0123456789"}
-    equals = tokenizer.convert_tokens_to_ids("=")
+    batch = _collate(_encode(tokenizer, chains, texts), 144, token_id(tokenizer, PAD))
+    digits = {token_id(tokenizer, digit) for digit in "0123456789"}
+    equals = token_id(tokenizer, "=")
     for row, ids in zip(batch.labels_BT, batch.ids_BT.tolist(), strict=True):
         due = False
         for position, token in enumerate(ids):
@@ -159,11 +159,11 @@ def _probe(tokenizer: PreTrainedTokenizerFast, seed: int) -> Batch:
 
 
 def _batches(tokenizer: PreTrainedTokenizerFast, plan: Pretraining) -> Iterator[Batch]:
+    pad_id = token_id(tokenizer, PAD)
     terse = int(plan.steps * plan.terse_share)
-    flawless = _documents(tokenizer, plan, "terse")
-    rambling = _documents(tokenizer, plan, "rambling")
-    yield from itertools.islice(_bucketed(flawless, tokenizer.pad_token_id), terse)
-    yield from itertools.islice(_bucketed(rambling, tokenizer.pad_token_id), plan.steps - terse)
+    for style, count in (("terse", terse), ("rambling", plan.steps - terse)):
+        documents = _documents(tokenizer, plan, style)
+        yield from itertools.islice(_bucketed(documents, pad_id), count)
 
 
 def _bucketed(documents: Iterator[Document], pad_id: int) -> Iterator[Batch]:

@@ -10,7 +10,6 @@ that thinks too long: fillers, re-checks, whole re-dos, and now and then a slip 
 
 import random
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 LOWEST, HIGHEST = 0, 99
@@ -146,7 +145,7 @@ class Teacher:
     max_checks: int = 3
     max_redos: int = 2
     patience: int = 30
-    """Sentences after which it stops rambling, so that solutions fit the context."""
+    """Sentences after which it begins no more rambling, so that solutions fit the context."""
 
     def solve(self, chain: Chain, rng: random.Random, verbosity: float) -> str:
         return _Solution(self, chain, rng, verbosity).text()
@@ -157,7 +156,7 @@ class Teacher:
 
 
 def draw_verbosity(rng: random.Random) -> float:
-    """Some solutions are terse, most ramble: both of the same problem, or nothing can be selected."""
+    """Some solutions are terse, most ramble, whatever the problem: else nothing can be selected."""
     return rng.uniform(0.0, 0.08) if rng.random() < 0.2 else rng.uniform(0.5, 1.0)
 
 

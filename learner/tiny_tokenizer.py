@@ -1,4 +1,4 @@
-"""The tiny model's own tokenizer: byte-level BPE, a token per digit, operator and digit together."""
+"""The tiny model's own tokenizer: byte-level BPE, one token per digit, sign and digit together."""
 
 from collections.abc import Iterable
 
@@ -51,3 +51,9 @@ def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
 def render_prompt(question: str) -> str:
     """What ``CHAT_TEMPLATE`` gives for one user turn, without the cost of running it."""
     return f"{START}user\n{question}{END}\n{START}assistant\n"
+
+
+def token_id(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
+    identity = tokenizer.convert_tokens_to_ids(token)
+    assert isinstance(identity, int), token
+    return identity
