@@ -110,7 +110,7 @@ async def test_the_engine_computes_what_transformers_computes(world):
     assert said.start_us < said.end_us
 
 
-async def test_the_engine_runs_on_the_cores_that_it_was_given_with_one_thread_each(world):
+async def test_the_engine_runs_on_the_cores_that_it_was_given(world):
     assert os.sched_getaffinity(child()) == {max(os.sched_getaffinity(0))}
 
 
