@@ -16,7 +16,7 @@ from configs.schema import JudgeConfig
 from tests.golden_verdicts import GOLDEN, box
 from verifiers.judge_keeper import PoolClosed
 from verifiers.judge_process import ROOT
-from verifiers.pool import JudgePool
+from verifiers.pool import MAX_RESPONSE_CHARS, JudgePool
 from verifiers.registry import UnknownVerifier
 from verifiers.types import Status
 from verifiers.verify_file import verify_file
@@ -268,6 +268,10 @@ async def test_any_text_gets_a_verdict(pool, text):
     for verifier in ("math", "number", "contains"):
         verdict = await pool.judge(verifier, "7", text)
         assert verdict.status in ("correct", "wrong", "no_answer"), verdict
+
+
+async def test_of_an_endless_response_the_end_is_judged(pool):
+    assert (await pool.judge("number", "7", "y" * MAX_RESPONSE_CHARS + " 7")).status == "correct"
 
 
 async def test_closing_ends_every_process_and_whoever_still_waits_is_told():

@@ -11,6 +11,8 @@ from verifiers.math_answer import math_answer
 from verifiers.math_limits import refusal
 from verifiers.number import number, read_number
 from verifiers.registry import ALIASES, VERIFIERS, UnknownVerifier, is_ours, path_of, resolve
+from verifiers.types import Verdict
+from verifiers.verdict_cache import VerdictCache
 
 
 @pytest.mark.parametrize(("verifier", "answer", "response", "status"), GOLDEN)
@@ -152,3 +154,19 @@ def test_every_alias_leads_somewhere_and_code_is_not_ours():
 def test_the_pool_can_be_imported_without_sympy():
     code = "import sys, verifiers.pool; sys.exit('sympy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_cache_keeps_texts_apart_and_forgets_what_was_used_longest_ago():
+    cache = VerdictCache(capacity=2)
+    first, second, third = (Verdict(status="wrong", extracted=text) for text in "123")
+    cache.put("p", "ab", "c", first)
+
+    assert cache.get("p", "a", "bc") is None
+    cache.put("p", "x", "y", second)
+    assert cache.get("p", "ab", "c") is first
+    cache.put("p", "x", "z", third)
+
+    assert cache.get("p", "x", "y") is None
+    assert cache.get("p", "ab", "c") is first
+    assert cache.get("p", "x", "z") is third
+    assert cache.num_hits == 3
