@@ -137,8 +137,11 @@ class Backlog:
         self._characters = 0
 
     def push(self, record: Record) -> None:
-        self._records.append(record)
-        self._count(record, 1)
+        """A record without a row is none: it would look like the end of the backlog."""
+        record = {kind: rows for kind, rows in record.items() if rows}
+        if record:
+            self._records.append(record)
+            self._count(record, 1)
 
     def oldest(self) -> Record | None:
         return self._records[0] if self._records else None

@@ -145,7 +145,7 @@ class Recorder:
 
     def _receive(self, record: Record) -> None:
         """In the write-ahead file when this returns, or waiting for the disk, or counted."""
-        self._backlog.push({kind: rows for kind, rows in record.items() if rows})
+        self._backlog.push(record)
         self._write_backlog()
         if self._rows >= self._config.seal_rows or self._wal.size >= SEGMENT_BYTES:
             self._full.set()

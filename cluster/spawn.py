@@ -10,6 +10,8 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
+from verifiers.parent import die_with_parent
+
 
 class ActorFailed(RuntimeError):
     """A part of the run died or refused; the message is the cause in one line."""
@@ -24,6 +26,7 @@ class Hosted:
     def __init__(
         self, name: str, log_dir: str | None, class_path: str, args: tuple[Any, ...]
     ) -> None:
+        die_with_parent(os.getppid())  # the raylet, which dies with a private Ray's driver
         if log_dir is not None:
             _log_to(Path(log_dir) / f"{name}.log")
         module, _, class_name = class_path.partition(":")

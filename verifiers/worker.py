@@ -4,21 +4,19 @@ Started by ``verifiers.judge_process``; runs what parses model text, so it gives
 not need before it reads the first line.
 """
 
-import ctypes
 import importlib
 import json
 import os
 import resource
-import signal
 import sys
 import time
 from dataclasses import asdict
 from typing import Any
 
+from verifiers.parent import die_with_parent
 from verifiers.registry import resolve
 from verifiers.types import Verdict
 
-PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of linux/prctl.h
 MIB = 1024 * 1024
 MAX_FILE_BYTES = MIB
 MAX_OPEN_FILES = 64
@@ -31,7 +29,7 @@ SLOW_MS = 20.0
 
 def main() -> None:
     memory_mib, parent = int(sys.argv[1]), int(sys.argv[2])
-    _die_with(parent)
+    die_with_parent(parent)
     _limit(memory_mib)
     requests, replies = _private_pipes()
     _warm_up()
@@ -45,13 +43,6 @@ def main() -> None:
         replies.flush()
         if reply["retire"]:
             return
-
-
-def _die_with(parent: int) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit("the process that started this judge is gone")
 
 
 def _limit(memory_mib: int) -> None:

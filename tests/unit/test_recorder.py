@@ -376,6 +376,19 @@ async def test_a_problem_is_recorded_once_and_boot(tmp_path: Path):
     assert (rows[0]["source"], rows[0]["text"], rows[0]["gold"]) == ("sums", "1+1?", "2")
 
 
+async def test_nothing_to_record_does_not_stand_in_the_way_of_what_follows(tmp_path: Path):
+    recorder = await started(tmp_path)
+
+    await recorder.problems([])
+    await recorder.problems([problem()])
+    await recorder.problems([problem()])
+    await recorder.fates([])
+    await recorder.rollouts(judged(1))
+    await recorder.flush()
+
+    assert ids(tmp_path) == ["000001.0.0", "000001.0.1"]
+
+
 async def test_an_evaluation_is_recorded_per_problem_and_sample(tmp_path: Path):
     recorder = await started(tmp_path)
     sample = EvalSample(

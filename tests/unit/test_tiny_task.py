@@ -2,6 +2,7 @@
 
 import random
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -19,7 +20,7 @@ from learner.tiny_task import (
 )
 
 SLIPS_ALWAYS = Teacher(slip=1.0, catch=0.0, doubt=0.0)
-CHECKS_ALWAYS = {"check": 1.0, "redo": 0.0, "patience": 1000}
+CHECKS_ALWAYS = Teacher(slip=1.0, doubt=0.0, check=1.0, redo=0.0, patience=1000)
 
 CHAIN = Chain(start=72, steps=(Step(sign=-1, operand=2), Step(sign=1, operand=8)))
 
@@ -111,7 +112,7 @@ def test_a_slip_never_leaves_the_range():
 
 def test_a_caught_slip_is_corrected():
     rng = random.Random(8)
-    teacher = Teacher(slip=1.0, catch=1.0, doubt=0.0, **CHECKS_ALWAYS)
+    teacher = replace(CHECKS_ALWAYS, catch=1.0)
     for _ in range(100):
         chain = draw(rng, heldout=False)
         text = teacher.solve(chain, rng, 1.0)
@@ -122,7 +123,7 @@ def test_a_caught_slip_is_corrected():
 
 def test_an_uncaught_slip_is_confirmed_and_stays():
     rng = random.Random(9)
-    teacher = Teacher(slip=1.0, catch=0.0, doubt=0.0, **CHECKS_ALWAYS)
+    teacher = replace(CHECKS_ALWAYS, catch=0.0)
     one_step = Chain(start=50, steps=(Step(sign=1, operand=5),))
     for _ in range(100):
         text = teacher.solve(one_step, rng, 1.0)
@@ -133,7 +134,7 @@ def test_an_uncaught_slip_is_confirmed_and_stays():
 
 def test_a_doubt_spoils_a_right_value():
     rng = random.Random(10)
-    teacher = Teacher(slip=0.0, catch=0.0, doubt=1.0, max_checks=1, **CHECKS_ALWAYS)
+    teacher = replace(CHECKS_ALWAYS, slip=0.0, doubt=1.0, max_checks=1)
     one_step = Chain(start=50, steps=(Step(sign=1, operand=5),))
 
     assert all(boxed(teacher.solve(one_step, rng, 1.0)) != 55 for _ in range(100))
@@ -174,11 +175,11 @@ def test_verbosity_raises_the_length():
 def test_a_teacher_out_of_patience_rambles_no_more():
     rng = random.Random(13)
     chain = draw(rng, heldout=False)
-    eager = {"slip": 0.0, "doubt": 0.0, "filler": 1.0, "check": 1.0, "redo": 1.0}
+    eager = Teacher(slip=0.0, doubt=0.0, filler=1.0, check=1.0, redo=1.0)
     terse = Teacher().flawless.solve(chain, rng, 0.0)
 
-    at_once = Teacher(**eager, patience=0).solve(chain, rng, 1.0)
-    after_the_first_step = Teacher(**eager, patience=4).solve(chain, rng, 1.0)
+    at_once = replace(eager, patience=0).solve(chain, rng, 1.0)
+    after_the_first_step = replace(eager, patience=4).solve(chain, rng, 1.0)
 
     assert at_once == terse
     start, rest = after_the_first_step.split(" c=", 1)
