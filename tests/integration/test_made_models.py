@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,9 @@ def test_the_tiny_problems_are_distinct_judgeable_and_apart(tiny: Path):
     assert all(set(row) == {"id", "prompt", "answer"} for row in train + heldout)
     assert len({row["id"] for row in train + heldout}) == 350
     assert len({row["prompt"] for row in train + heldout}) == 350
+    for rows, held in ((train, False), (heldout, True)):
+        expressions = [row["prompt"][len("Let ") :].rsplit(". Find", 1)[0] for row in rows]
+        assert {zlib.crc32(text.encode()) % 8 == 0 for text in expressions} == {held}
     for row in train[:20]:
         assert number(row["answer"], f"</think> \\boxed{{{row['answer']}}}").status == "correct"
     prompts = tokenizer([render_prompt(row["prompt"]) for row in train])["input_ids"]
