@@ -167,6 +167,9 @@ class Run:
             return
         is_last = version >= self._config.steps or self._reports.phase == "evaluating"
         label = "before" if version == 0 else "after" if is_last else f"step-{version:06d}"
+        self._job.display.progress(
+            "evaluating", f"version {version}, {len(self._heldout)} problems"
+        )
         samples, summary = await within(
             evaluate(self._actors.generators, self._heldout, self._config),
             self._config.cluster.wait_timeout_s,

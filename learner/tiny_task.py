@@ -133,18 +133,18 @@ REDOS = (
 class Teacher:
     """Writes solutions. Verbosity, 0 to 1, moves every habit from "never" to the rates below."""
 
-    slip: float = 0.04
+    slip: float = 0.025
     """Chance that a step gets a wrong value."""
     catch: float = 0.5
     """Chance that a check of a wrong value notices and corrects it."""
-    doubt: float = 0.01
+    doubt: float = 0.005
     """Chance that a check of a right value "corrects" it to a wrong one."""
     filler: float = 0.5
     check: float = 0.75
     redo: float = 0.9
     max_checks: int = 3
     max_redos: int = 2
-    patience: int = 30
+    patience: int = 29
     """Sentences after which it begins no more rambling, so that solutions fit the context."""
 
     def solve(self, chain: Chain, rng: random.Random, verbosity: float) -> str:

@@ -31,7 +31,9 @@ say "2/3 $(grep -c == "$lock") packages of $lock, about 4 GB (a few minutes the 
 # uv does not read pip's settings: a wheel folder that pip knows may hold torch's CPU build.
 known="${PIP_FIND_LINKS:-$(.venv/bin/python -m pip config get global.find-links 2>/dev/null || true)}"
 export UV_FIND_LINKS="${UV_FIND_LINKS:-${known// /,}}"
-install=(.venv/bin/uv pip install --python .venv/bin/python --no-deps --requirements "$lock")
+# Compiled once here: otherwise every process of a first run compiles the same gigabytes.
+install=(.venv/bin/uv pip install --python .venv/bin/python --no-deps --compile-bytecode
+  --requirements "$lock")
 if [ "$extra" = cpu ]; then
   "${install[@]}" || "${install[@]}" --index-strategy unsafe-best-match \
     --extra-index-url https://download.pytorch.org/whl/cpu

@@ -1,0 +1,90 @@
+"""Every command of README.md and docs/ is run, word for word, in the order of the page."""
+
+import json
+import math
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+RUN_BY_OTHER_TESTS = {
+    "make demo": "test_demo",
+    "make test": "this run",
+    "ray start --head": "test_ray_job",
+    "ray job submit --working-dir . -- python -m cluster.main tiny steps=3": "test_ray_job",
+}
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def commands(page: Path) -> list[str]:
+    lines = [line for block in blocks(page, "bash") for line in block.splitlines()]
+    return [line for line in lines if line and line not in RUN_BY_OTHER_TESTS]
+
+
+def run(line: str, folder: Path) -> str:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        shlex.split(line),
+        cwd=folder,
+        env=os.environ | {"PATH": path, "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    print(f"$ {line}\n{done.stdout}{done.stderr}")
+    is_report = line.split()[1] == "doctor"  # exit code 1 says that it found something
+    assert done.returncode == 0 or is_report, line
+    return done.stdout
+
+
+def test_the_pages_that_have_commands_are_these():
+    assert [page.name for page in PAGES if commands(page)] == ["README.md", "operations.md"]
+
+
+@pytest.mark.timeout(1200)
+def test_the_readme_is_true(tmp_path: Path):
+    """The first real run: a pretrained model, three steps, evaluated, exported, loaded again."""
+    (tmp_path / "my.yaml").write_text(blocks(PAGES[0], "yaml")[0])
+    (tmp_path / "problems.jsonl").write_text(blocks(PAGES[0], "json")[0])
+
+    for line in commands(PAGES[0]):
+        run(line, tmp_path)
+
+    rows = (tmp_path / "runs/first/metrics.jsonl").read_text().splitlines()
+    losses = [json.loads(row)["loss"] for row in rows]
+    assert len(losses) == 3
+    assert all(math.isfinite(loss) and loss > 0 for loss in losses)
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415  heavy
+
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "first-model")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "first-model")
+    assert model.num_parameters() > 130e6
+    assert tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False)
+    loaded_by_vllm = run(
+        "laconic eval first-model --preset smollm2 eval.problems=3 eval.max_tokens=32 --json",
+        tmp_path,
+    )
+    assert json.loads(loaded_by_vllm)["problems"] == 3
+
+
+@pytest.mark.timeout(1200)
+def test_the_operations_page_is_true(tmp_path: Path):
+    row = {"id": "1", "answer": "4", "response": r"so \boxed{4}"}
+    (tmp_path / "answers.jsonl").write_text(json.dumps(row) + "\n")
+
+    printed = {line: run(line, tmp_path) for line in commands(ROOT / "docs/operations.md")}
+
+    assert json.loads(printed["laconic verify answers.jsonl"])["status"] == "correct"
+    assert "finished" in printed["laconic train tiny steps=5 name=short --resume"]
+    python = blocks(ROOT / "docs/operations.md", "python")[0]
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{python}\nassert table.num_rows == 1280"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
