@@ -34,8 +34,8 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pretraining:
-    steps: int = 900
-    terse_share: float = 0.45
+    steps: int = 1000
+    terse_share: float = 0.4
     """Part of the steps spent on terse, flawless solutions."""
     lr: float = 6e-3
     warmup_steps: int = 40
