@@ -8,7 +8,6 @@ from typing import Any
 from cluster.export import find_checkpoint
 from cluster.live import open_live
 from cluster.loop import within
-from cluster.models import MADE
 from cluster.plan import Plan, make_plan, require
 from cluster.prepare import prepare
 from cluster.ray_session import connect, disconnect
@@ -18,6 +17,7 @@ from configs.load import load
 from configs.run_files import RESOLVED
 from configs.schema import RunConfig
 from evaluation.evaluator import evaluate
+from learner.made_folder import RECIPES
 from verifiers.types import Problem
 
 
@@ -27,7 +27,7 @@ def configure(model: str, preset: str | None, settings: list[str]) -> RunConfig:
     if run is not None:
         weights = find_checkpoint(Path(model)) / "model"
         return load(str(run / RESOLVED), [*settings, f"model.path={weights}"])
-    preset = preset or (model if model in MADE else None)
+    preset = preset or (model if model in RECIPES else None)
     if preset is None:
         raise UserError(f"--preset is needed to evaluate {model!r}: it says which data and limits")
     return load(preset, [*settings, f"model.path={model}"])

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from configs.errors import UserError
-
-MADE = ("tiny", "smollm2")
+from learner.made_folder import RECIPES, made_with
 
 
 class ModelError(UserError):
@@ -18,12 +17,13 @@ class ModelError(UserError):
 def models_dir() -> Path:
     """``LACONIC_CACHE`` or the user's cache folder: outside the tree, so that jobs share it."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("LACONIC_CACHE") or Path(cache) / "laconic") / "models"
+    folder = Path(os.environ.get("LACONIC_CACHE") or Path(cache) / "laconic") / "models"
+    return folder.expanduser().resolve()
 
 
 def resolve_model(path: str, report: Callable[[str], None]) -> str:
     """A folder that transformers and vLLM load, or a hub name left as it is."""
-    if path in MADE:
+    if path in RECIPES:
         folder = models_dir() / path
         _make(path, folder, report)
         return str(folder)
@@ -36,19 +36,21 @@ def resolve_model(path: str, report: Callable[[str], None]) -> str:
     if not looks_like_hub:
         raise ModelError(
             f"model.path={path!r}: no such folder, and not a hub name (owner/name); "
-            f"the made models are {' and '.join(MADE)}"
+            f"the made models are {' and '.join(RECIPES)}"
         )
     return path
 
 
 def _make(name: str, folder: Path, report: Callable[[str], None]) -> None:
-    """In a process of its own: the driver never imports torch."""
-    if (folder / "made.json").is_file():
+    """In a process of its own, which uses every core and takes its memory with it."""
+    if made_with(folder).get("recipe") == RECIPES[name]:
         return
     report(f"making the model {name!r} (once, kept in {folder})")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # Both cores train the model; a run's own processes would be held to one thread each.
+    # A run's own processes are held to one thread each; this one is alone. Short spinning: beside
+    # other work, threads that wait busily for each other make it several times slower.
     environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
+    environment.setdefault("GOMP_SPINCOUNT", "5000")
     maker = subprocess.Popen(
         [sys.executable, "-m", "learner.made_models", name, str(folder)],
         stderr=subprocess.PIPE,

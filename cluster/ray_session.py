@@ -2,34 +2,36 @@
 
 import logging
 import os
+import socket
 import sys
 from pathlib import Path
 
 import ray
 
 from cluster.plan import Plan, Resources
+from cluster.ray_job import is_ray_job
+from configs.errors import UserError
 from configs.schema import RunConfig
 
-ROOT = Path(__file__).resolve().parent.parent
+CONNECT_S = 5.0
 
 
 def joins_cluster(config: RunConfig) -> bool:
     """A private Ray unless the configuration, or the job we are, says otherwise."""
     address = config.cluster.address
-    return address != "local" and (address is not None or "RAY_JOB_ID" in os.environ)
+    return address != "local" and (address is not None or is_ray_job())
 
 
 def connect(config: RunConfig) -> Resources:
     """``local`` never attaches to a Ray that happens to run on this machine."""
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     if joins_cluster(config):
+        address = config.cluster.address or "auto"
+        _require_listener(address)
         try:
-            ray.init(address=config.cluster.address or "auto", **quiet)
+            ray.init(address=address, **quiet)
         except ConnectionError as error:
-            raise ConnectionError(
-                f"no Ray answers at cluster.address={config.cluster.address or 'auto'!r}; "
-                f"start one with `ray start --head`, or leave cluster.address out for a private one"
-            ) from error
+            raise _no_ray(address) from error
     else:
         # Logical CPUs: on two cores an engine and a few learner ranks may well share.
         parts = config.engine.num_engines + config.learner.world_size
@@ -37,6 +39,24 @@ def connect(config: RunConfig) -> Resources:
         ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
     there = ray.cluster_resources()
     return Resources(cpus=there.get("CPU", 0.0), gpus=there.get("GPU", 0.0))
+
+
+def _require_listener(address: str) -> None:
+    """Ray itself would go on trying for minutes."""
+    host, colon, port = address.rpartition(":")
+    if not colon or "/" in host:
+        return  # ``auto``, or a ray:// address, which Ray looks up itself
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+    except (OSError, ValueError) as error:
+        raise _no_ray(address) from error
+
+
+def _no_ray(address: str) -> UserError:
+    return UserError(
+        f"no Ray answers at cluster.address={address!r}; start one with `ray start --head`, "
+        f"or leave cluster.address out for a private one"
+    )
 
 
 def disconnect() -> None:

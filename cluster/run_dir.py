@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster.ray_job import is_ray_job
 from configs.errors import UserError
 from configs.load import dump, load_resolved
 from configs.run_files import RESOLVED, RUN, STATE, SUMMARY
@@ -81,7 +82,7 @@ class RunDir:
 def locate(config: RunConfig, preset: str, *, resume: bool) -> RunDir:
     """Where the run lives. Nothing is written yet."""
     runs = Path(config.runs_dir).expanduser()
-    if not runs.is_absolute() and os.environ.get("RAY_JOB_ID"):
+    if not runs.is_absolute() and is_ray_job():
         runs = Path.home() / "laconic" / runs  # a job's working directory goes with the job
     if resume and config.name is None:
         raise RunDirError("--resume needs name=… : which run under runs_dir is to go on")

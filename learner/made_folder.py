@@ -12,6 +12,9 @@ from pathlib import Path
 
 Report = Callable[[str], None]
 
+RECIPES = {"tiny": 2, "smollm2": 1}
+"""Raise a number with any change of what is made: older folders are then made anew."""
+
 MADE_FILE = "made.json"
 LOCK_TIMEOUT_S = 3600.0
 LOCK_POLL_S = 0.5

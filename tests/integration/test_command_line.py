@@ -50,7 +50,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("", ["empty"]),
+        ("", ["no rows"]),
         ('{"id": "a", "prompt": "2+2?"}\n', ["row 1", "answer"]),
         ("not json\n", ["row 1"]),
     ],

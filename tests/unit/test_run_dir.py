@@ -52,7 +52,7 @@ def test_a_resumed_run_may_be_longer_but_not_another(tmp_path: Path):
 def test_a_job_keeps_its_runs_outside_of_its_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setenv("RAY_JOB_ID", "01000000")
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
     monkeypatch.setenv("HOME", str(tmp_path))
 
     path = locate(load("tiny", ["name=a"]), "tiny", resume=False).path
