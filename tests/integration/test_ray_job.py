@@ -1,10 +1,12 @@
 """``ray job submit`` from a shell outside, against a head that was started by hand."""
 
+import json
 import os
 import re
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,9 +73,10 @@ def test_a_submitted_job_succeeds_and_its_log_has_the_steps(
     assert "step 2/2 version 2" in submitted.stdout
     job = re.search(r"raysubmit_\w+", submitted.stdout)
     assert job is not None
-    status = subprocess.run(
-        [RAY, "job", "status", job.group()],
-        env=shell, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    assert "SUCCEEDED" in status.stdout + status.stderr
+    request = urllib.request.Request(
+        f"{shell['RAY_API_SERVER_ADDRESS']}/api/jobs/{job.group()}",
+        headers={"Authorization": f"Bearer {shell['RAY_AUTH_TOKEN']}"},
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        assert json.load(answer)["status"] == "SUCCEEDED"
     assert (Path(shell["HOME"]) / "laconic" / "runs" / "job" / "summary.json").is_file()
