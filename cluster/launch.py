@@ -8,7 +8,7 @@ from typing import Any
 from cluster.live import open_live
 from cluster.plan import make_plan, require
 from cluster.prepare import needed_bytes, prepare
-from cluster.ray_session import connect, disconnect
+from cluster.ray_session import connect, disconnect, require_free_port
 from cluster.run_dir import locate, require_space
 from cluster.train import Job, train
 from configs.schema import RunConfig
@@ -25,6 +25,7 @@ def launch(config: RunConfig, preset: str, *, resume: bool) -> tuple[dict[str, A
         for warning in prepared.warnings:
             display.note(f"warning: {warning}")
         display.note(prepared.summary)
+        require_free_port(config)
         require_space(run_dir.path, needed_bytes(config, prepared.model_dir))
         try:
             display.progress("starting", "Ray")

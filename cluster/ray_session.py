@@ -41,6 +41,21 @@ def connect(config: RunConfig) -> Resources:
     return Resources(cpus=there.get("CPU", 0.0), gpus=there.get("GPU", 0.0))
 
 
+def require_free_port(config: RunConfig) -> None:
+    """With a private Ray the ranks meet here, so a taken port is told before anything starts."""
+    port = config.cluster.learner_port
+    if port is None or joins_cluster(config):
+        return
+    with socket.socket() as probe:
+        try:
+            probe.bind(("", port))
+        except OSError as error:
+            raise UserError(
+                f"cluster.learner_port={port} is in use; choose another, or leave it out for a "
+                f"free one"
+            ) from error
+
+
 def _require_listener(address: str) -> None:
     """Ray itself would go on trying for minutes."""
     host, colon, port = address.rpartition(":")

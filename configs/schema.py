@@ -231,6 +231,9 @@ class ClusterConfig(Section):
     threads: int = Field(default=1, gt=0)
     """CPU threads of each engine and each learner process when the device is a CPU."""
 
+    learner_port: int | None = Field(default=None, gt=0, lt=65536)
+    """Port at which the learner ranks meet, for networks that open only some. None: a free one."""
+
     start_timeout_s: float = Field(default=600.0, gt=0)
     """Longest wait for engines, learner and judges to come up."""
 

@@ -85,7 +85,7 @@ class LearnerRank:
         self._loss = 0.0
 
     async def address(self) -> tuple[str, int]:
-        """Where rank 0 can wait for the others: this host's address and a port that is free now."""
+        """Where rank 0 can wait for the others: this host's address and a port that is free."""
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             try:
                 probe.connect(("192.0.2.1", 9))  # sends nothing; asks which interface leads out
@@ -93,7 +93,7 @@ class LearnerRank:
             except OSError:
                 host = "127.0.0.1"
         with socket.socket() as listener:
-            listener.bind((host, 0))
+            listener.bind((host, self._config.cluster.learner_port or 0))
             return host, int(listener.getsockname()[1])
 
     async def start(

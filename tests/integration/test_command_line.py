@@ -1,6 +1,7 @@
 """Bad input is one line and exit code 2, before anything is started or written."""
 
 import json
+import socket
 import time
 from pathlib import Path
 
@@ -66,6 +67,17 @@ def test_bad_data_names_the_file_and_the_row(
     assert "rows.jsonl" in line
     for word in words:
         assert word in line
+
+
+def test_a_port_in_use_is_named(laconic: Laconic, world: World):
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+
+        line = one_line(laconic, "train", "tiny", *world.settings, f"cluster.learner_port={port}")
+
+    assert f"cluster.learner_port={port} is in use" in line
 
 
 def test_validate_says_what_it_found(laconic: Laconic, world: World):
