@@ -25,6 +25,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+from configs.errors import UserError
 from configs.schema import RunConfig
 from verifiers.types import Lease, Problem, PublishedWeights, Ticket
 
@@ -142,7 +143,7 @@ async def feed(parts: Parts, reissue: dict[int, str]) -> None:
         parts.source.seek(number)
         problem = parts.source.draw()
         if problem is None or problem.id != problem_id:
-            raise ValueError(
+            raise UserError(
                 f"ticket {number} was problem {problem_id!r} and is now "
                 f"{problem and problem.id!r}: data.train changed since the run began"
             )

@@ -11,6 +11,7 @@ import pytest
 from actors.replay import ReplayQueue
 from cluster import loop
 from cluster.loop import Parts
+from configs.errors import UserError
 from configs.load import load
 from tests.unit.test_replay import Fates, settlement
 from verifiers.types import Lease, Problem, PublishedWeights, Ticket
@@ -297,5 +298,5 @@ async def test_changed_data_is_found_when_a_ticket_is_written_again(tmp_path: Pa
     await first.close()
     world = World(tmp_path, "steps=2")
 
-    with pytest.raises(ValueError, match=r"'another problem'.*data\.train changed"):
+    with pytest.raises(UserError, match=r"'another problem'.*data\.train changed"):
         await world.run()
