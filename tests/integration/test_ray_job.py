@@ -3,9 +3,12 @@
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import ROOT, World
+from tests.integration.runs import wait_until
 
 RAY = str(Path(sys.executable).parent / "ray")
 
@@ -32,6 +36,7 @@ def free_ports(count: int) -> list[int]:
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment of a shell beside a running head, its token included."""
     home = tmp_path_factory.mktemp("home")
+    ray_folder = tempfile.mkdtemp(prefix="ray")  # sockets want short names
     gcs, dashboard, client, agent = free_ports(4)
     environment = {
         **os.environ,
@@ -39,19 +44,39 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": "a" * 64,
-        "RAY_TMPDIR": str(home),
+        "RAY_TMPDIR": ray_folder,
         "HF_HUB_OFFLINE": "1",
     }
-    subprocess.run(
+    # Not `ray start` and `ray stop`: the latter ends every Ray of this machine.
+    head = subprocess.Popen(
         [
-            RAY, "start", "--head", f"--port={gcs}", f"--dashboard-port={dashboard}",
+            RAY, "start", "--head", "--block", f"--port={gcs}", f"--dashboard-port={dashboard}",
             f"--ray-client-server-port={client}", f"--dashboard-agent-listen-port={agent}",
             "--num-cpus=2", "--disable-usage-stats",
         ],
-        env=environment, check=True, timeout=120, stdout=subprocess.DEVNULL,
+        env=environment, stdout=subprocess.DEVNULL,
     )  # fmt: skip
-    yield environment | {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}"}
-    subprocess.run([RAY, "stop"], env=environment, timeout=120, stdout=subprocess.DEVNULL)
+    environment["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{dashboard}"
+    try:
+        wait_until(lambda: ask(environment, "/api/version"), "the head to answer")
+        yield environment
+    finally:
+        head.terminate()
+        head.wait(timeout=60)
+        shutil.rmtree(ray_folder, ignore_errors=True)
+
+
+def ask(shell: dict[str, str], path: str) -> dict[str, str]:
+    """Ray's own API; empty while nobody answers there."""
+    request = urllib.request.Request(
+        shell["RAY_API_SERVER_ADDRESS"] + path,
+        headers={"Authorization": f"Bearer {shell['RAY_AUTH_TOKEN']}"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)
+    except urllib.error.URLError:
+        return {}
 
 
 def test_a_submitted_job_succeeds_and_its_log_has_the_steps(
@@ -73,10 +98,5 @@ def test_a_submitted_job_succeeds_and_its_log_has_the_steps(
     assert "step 2/2 version 2" in submitted.stdout
     job = re.search(r"raysubmit_\w+", submitted.stdout)
     assert job is not None
-    request = urllib.request.Request(
-        f"{shell['RAY_API_SERVER_ADDRESS']}/api/jobs/{job.group()}",
-        headers={"Authorization": f"Bearer {shell['RAY_AUTH_TOKEN']}"},
-    )
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        assert json.load(answer)["status"] == "SUCCEEDED"
+    assert ask(shell, f"/api/jobs/{job.group()}")["status"] == "SUCCEEDED"
     assert (Path(shell["HOME"]) / "laconic" / "runs" / "job" / "summary.json").is_file()
