@@ -28,9 +28,11 @@ class World:
             "data.verifier=tests.easy:easy",
             f"runs_dir={self.folder / 'runs'}",
             "batch.problems=4",
-            "sampling.group_size=4",
+            # A random model rarely stops: enough rollouts that every batch has an accepted one.
+            "sampling.group_size=8",
+            "filter.length_budget=180",
             "engine.max_model_len=256",
-            "engine.max_num_seqs=32",
+            "engine.max_num_seqs=64",
             "learner.micro_batch_tokens=512",
             "debug=true",
         ]

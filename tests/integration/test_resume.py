@@ -74,7 +74,7 @@ def test_every_rollout_is_accounted_for(run_dir: Path):
     assert len(account.issued) == len(account.running) + len(account.settled)
     assert outcomes["accepted"] == account.trained + account.queued + account.dropped.total()
     assert (account.running, account.queued) == (set(), 0)
-    assert outcomes.total() == STEPS * GROUPS * 4
+    assert outcomes.total() == STEPS * GROUPS * 8
 
 
 def test_the_record_agrees_with_the_queue(run_dir: Path):
