@@ -159,8 +159,26 @@ class LearnerConfig(Section):
 
 
 class JudgeConfig(Section):
+    part: Literal["after_think", "last_box", "whole"] = "after_think"
+    """What of a response is judged: what follows the last ``</think>``, only the last box in it, or
+    all of it. A response that is still thinking has no answer."""
+
+    strictness: Literal["strict", "normal", "lenient"] = "normal"
+    """How equal an answer must be: docs/verifiers.md."""
+
+    guards: tuple[Literal["copied", "many_boxes", "answer_list"], ...] = Field(
+        default=("answer_list",), strict=False
+    )
+    """Right answers that are refused all the same, each under its own reason: docs/verifiers.md."""
+
+    actors: int = Field(default=1, gt=0)
+    """Judge actors, spread over the nodes, each with its own processes."""
+
     workers: int = Field(default=1, gt=0)
-    """Judge processes."""
+    """Judge processes of one actor."""
+
+    queue_size: int = Field(default=4096, gt=0)
+    """Responses that may wait for a judge process; beyond that whoever asks waits."""
 
     timeout_s: float = Field(default=5.0, gt=0)
     """Wall clock for one verdict; then the process is killed and the verdict is ``timeout``."""
@@ -170,6 +188,18 @@ class JudgeConfig(Section):
 
     recycle_after: int = Field(default=5000, gt=0)
     """Verdicts after which a judge process is replaced."""
+
+    code_cpu_s: float = Field(default=4.0, gt=0)
+    """CPU seconds of one program that a response wrote; ``timeout_s`` still bounds the verdict."""
+
+    code_memory_mib: int = Field(default=256, gt=0)
+    """Memory limit of such a program."""
+
+    audit_share: float = Field(default=0.01, ge=0, le=1)
+    """Share of the verdicts that is kept, with texts, in ``verdicts.jsonl``, for a person."""
+
+    audit_verifier: str | None = None
+    """Second judge of that share, to see where two judges disagree. It decides nothing."""
 
 
 class EvalConfig(Section):

@@ -9,45 +9,45 @@ import sys
 import time
 from pathlib import Path
 
-from verifiers.types import Verdict
+from verifiers.types import Task, Verdict
 
 
-def hangs(answer: str, response: str) -> Verdict:
+def hangs(task: Task, response: str) -> Verdict:
     while True:
         pass
 
 
-def hangs_with_a_child(answer: str, response: str) -> Verdict:
-    """Leaves its child's process id in the file that ``answer`` names."""
+def hangs_with_a_child(task: Task, response: str) -> Verdict:
+    """Leaves its child's process id in the file that the reference names."""
     child = subprocess.Popen(["sleep", "600"])
-    Path(answer).write_text(str(child.pid))
+    Path(task.answer).write_text(str(child.pid))
     time.sleep(600)
     return Verdict(status="correct")
 
 
-def sleeps(answer: str, response: str) -> Verdict:
+def sleeps(task: Task, response: str) -> Verdict:
     time.sleep(float(response))
     return Verdict(status="correct")
 
 
-def crashes(answer: str, response: str) -> Verdict:
+def crashes(task: Task, response: str) -> Verdict:
     os.kill(os.getpid(), signal.SIGSEGV)
     return Verdict(status="correct")
 
 
-def leaves(answer: str, response: str) -> Verdict:
+def leaves(task: Task, response: str) -> Verdict:
     sys.exit("enough of this")
 
 
-def raises(answer: str, response: str) -> Verdict:
+def raises(task: Task, response: str) -> Verdict:
     raise KeyError("a bug of the verifier")
 
 
-def says_true(answer: str, response: str) -> bool:
+def says_true(task: Task, response: str) -> bool:
     return True
 
 
-def chatters(answer: str, response: str) -> Verdict:
+def chatters(task: Task, response: str) -> Verdict:
     """Writes to, and reads from, what would be the conversation with the parent."""
     sys.stdout.write('{"status": "correct"}\n' * 100)
     sys.stdout.flush()
@@ -55,12 +55,12 @@ def chatters(answer: str, response: str) -> Verdict:
     return Verdict(status="wrong", extracted=sys.stdin.read())
 
 
-def runs_out_of_memory(answer: str, response: str) -> Verdict:
+def runs_out_of_memory(task: Task, response: str) -> Verdict:
     bytearray(1 << 40)
     return Verdict(status="correct")
 
 
-def swallows_its_memory_error(answer: str, response: str) -> Verdict:
+def swallows_its_memory_error(task: Task, response: str) -> Verdict:
     """As sympy does: it fails to compute, and calls the answer wrong."""
     hoard = []
     try:
@@ -70,7 +70,7 @@ def swallows_its_memory_error(answer: str, response: str) -> Verdict:
         return Verdict(status="wrong")
 
 
-def tells(answer: str, response: str) -> Verdict:
+def tells(task: Task, response: str) -> Verdict:
     facts = {
         "pid": os.getpid(),
         "session": os.getsid(0),

@@ -3,7 +3,10 @@ r"""Find the answer in a response. Only text is searched: nothing here parses ma
 All of it is linear in the length of the text, because the text is hostile.
 """
 
+import json
 import re
+
+from verifiers.types import Part, Task
 
 ANSWER_TAIL_CHARS = 20_000
 """A phrase or a bare number is looked for in this much of the end; a box is found anywhere."""
@@ -16,14 +19,46 @@ _NUMBER = re.compile(
         (?![eE^][-+]?\d)         # 1e5 and 10^5 are not the number before the sign""",
     re.VERBOSE,
 )
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*+\{")
 _MARKED_LINE = re.compile(r"^####[ \t]*+(\S[^\n]*)", re.MULTILINE)
 _PHRASE = re.compile(r"\banswer\b[ \t*]*+(?:is|:|=)[ \t]*+:?[ \t*]*+", re.IGNORECASE)
 _IN_DOLLARS = re.compile(r"\$\$?([^$]+)\$")
 _SENTENCE_END = re.compile(r"\.(?=\s|$)")
 
 
-def answer_part(response: str) -> str:
-    """What follows the last ``</think>``; all of it without one; nothing while it still thinks."""
+def judged_part(response: str, part: Part = "after_think") -> str:
+    """The text in which an answer counts; empty when there is none."""
+    if part == "whole":
+        return response
+    after = _after_think(response)
+    return (last_boxed(after) or "") if part == "last_box" else after
+
+
+def stated_answer(task: Task, response: str) -> str | None:
+    """The last box, else a last line ``#### …``, else what "the answer is" names."""
+    text = judged_part(response, task.rules.part)
+    if task.rules.part == "last_box":
+        return text or None
+    return last_boxed(text) or marked(text) or phrased(text)
+
+
+def references(answer: str) -> list[str]:
+    """The reference answers, any of which is right: several when it is a JSON list of texts.
+
+    >>> references('["1/2", "0.5"]'), references("[1, 2]")
+    (['1/2', '0.5'], ['[1, 2]'])
+    """
+    if answer.lstrip().startswith('["'):
+        try:
+            listed = json.loads(answer)
+        except (ValueError, RecursionError):
+            return [answer]
+        if listed and all(isinstance(item, str) for item in listed):
+            return listed
+    return [answer]
+
+
+def _after_think(response: str) -> str:
     _, closed, after = response.rpartition("</think>")
     if closed:
         return after
@@ -47,6 +82,19 @@ def last_boxed(text: str) -> str | None:
         return None
     end = _closing_brace(text, opening)
     return None if end is None else text[opening + 1 : end].strip() or None
+
+
+def all_boxed(text: str) -> list[str]:
+    """Contents of every box that closes, in order; a box inside another belongs to it."""
+    found: list[str] = []
+    place = 0
+    while match := _BOX.search(text, place):
+        end = _closing_brace(text, match.end() - 1)
+        if end is None:
+            break
+        found.append(text[match.end() : end].strip())
+        place = end
+    return found
 
 
 def marked(text: str) -> str | None:

@@ -3,22 +3,23 @@
 import re
 import unicodedata
 
-from verifiers.answer import answer_part
-from verifiers.types import Verdict
+from verifiers.answer import judged_part, references
+from verifiers.types import Task, Verdict
 
 
-def contains(answer: str, response: str) -> Verdict:
+def contains(task: Task, response: str) -> Verdict:
     """Correct when the answer stands in the response as whole words; case and spacing are free."""
-    gold = _plain(answer)
-    if not gold:
+    golds = [_plain(answer) for answer in references(task.answer)]
+    if not all(golds):
         raise ValueError("the reference answer is empty: every response would contain it")
-    text = _plain(answer_part(response))
+    text = _plain(judged_part(response, task.rules.part))
     if not text:
         return Verdict(status="no_answer")
-    found = re.search(rf"(?<!\w){re.escape(gold)}(?!\w)", text)
-    if found is None:
-        return Verdict(status="wrong")
-    return Verdict(status="correct", extracted=found.group())
+    for gold in golds:
+        found = re.search(rf"(?<!\w){re.escape(gold)}(?!\w)", text)
+        if found:
+            return Verdict(status="correct", extracted=found.group())
+    return Verdict(status="wrong")
 
 
 def _plain(text: str) -> str:

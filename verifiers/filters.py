@@ -1,7 +1,11 @@
 """Which rollouts are trained. Pure: a completion, its verdict and the length budget in, a decision
 out."""
 
-from verifiers.types import Check, Completion, Decision, Status, Verdict
+from typing import get_args
+
+from verifiers.types import Check, Completion, Decision, Guard, Status, Verdict
+
+GUARDS = get_args(Guard)
 
 _REASON_OF_STATUS: dict[Status, str | None] = {
     "correct": None,
@@ -32,6 +36,10 @@ def decide(completion: Completion, verdict: Verdict, budget: int) -> Decision:
             value=float(num_tokens),
             threshold=float(budget),
         ),
+        *(
+            Check(name=name, passed=score >= 1.0, value=score, threshold=1.0)
+            for name, score in verdict.scores.items()
+        ),
     )
     return Decision(reason=_reason(completion, verdict, num_tokens, budget), checks=checks)
 
@@ -41,6 +49,8 @@ def _reason(completion: Completion, verdict: Verdict, num_tokens: int, budget: i
         return "aborted"
     if completion.finish_reason != "stop":
         return "truncated"
+    if verdict.status == "wrong" and verdict.reason in GUARDS:
+        return verdict.reason
     if verdict.status != "correct":
         return _REASON_OF_STATUS[verdict.status]
     return "over_budget" if num_tokens > budget else None

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 
 from configs.schema import JudgeConfig
 from verifiers.judge_process import REAP_TIMEOUT_S, JudgeDied, JudgeProcess, JudgeTimedOut
-from verifiers.types import Verdict
+from verifiers.pool_stats import Latencies
+from verifiers.types import Rules, Task, Verdict
 from verifiers.verdict_cache import VerdictCache
 
 TEXT_DECIDES = ("correct", "wrong", "no_answer")
@@ -25,7 +26,7 @@ class Job:
     """Responses to one problem that one process judges in a row."""
 
     path: str
-    answer: str
+    task: Task
     responses: tuple[str, ...]
     verdicts: "Future[list[Verdict]]" = field(default_factory=Future)
 
@@ -33,8 +34,9 @@ class Job:
 class Nursery:
     """Hands out judge processes, and keeps one spare warming up so that a loss costs no wait."""
 
-    def __init__(self, memory_mib: int) -> None:
+    def __init__(self, memory_mib: int, rules: Rules) -> None:
         self._memory_mib = memory_mib
+        self._rules = rules
         self._lock = threading.Lock()
         self._family: list[JudgeProcess] = []
         self._spare: JudgeProcess | None = None
@@ -73,7 +75,7 @@ class Nursery:
 
     def _new(self) -> JudgeProcess:
         try:
-            process = JudgeProcess(self._memory_mib)
+            process = JudgeProcess(self._memory_mib, self._rules)
         except OSError as error:
             raise JudgeDied(f"no judge process can be started: {error}") from error
         self._family.append(process)
@@ -89,6 +91,7 @@ class JudgeKeeper:
         jobs: "queue.SimpleQueue[Job | None]",
         nursery: Nursery,
         cache: VerdictCache,
+        latencies: Latencies,
     ) -> None:
         self.started: Future[None] = Future()
         self.num_judged = self.num_killed = self.num_errors = 0
@@ -96,6 +99,7 @@ class JudgeKeeper:
         self._jobs = jobs
         self._nursery = nursery
         self._cache = cache
+        self._latencies = latencies
         self._process: JudgeProcess | None = None
         self._num_since_renewal = 0
         self._thread = threading.Thread(target=self._run, name="judge-keeper", daemon=True)
@@ -129,7 +133,7 @@ class JudgeKeeper:
         verdicts = []
         try:
             for response in job.responses:
-                verdicts.append(self._verdict(job.path, job.answer, response))
+                verdicts.append(self._verdict(job.path, job.task, response))
                 if self._nursery.closed:
                     raise PoolClosed("the judge pool was closed")
         except Exception as error:  # a bug of ours too: the waiter must hear of it
@@ -138,23 +142,24 @@ class JudgeKeeper:
         else:
             job.verdicts.set_result(verdicts)
 
-    def _verdict(self, path: str, answer: str, response: str) -> Verdict:
-        known = self._cache.get(path, answer, response)
+    def _verdict(self, path: str, task: Task, response: str) -> Verdict:
+        known = self._cache.get(path, task, response)
         if known is not None:
             return replace(known, ms=0.0)
-        verdict = self._judge(path, answer, response)
+        verdict = self._judge(path, task, response)
+        self._latencies.add(verdict.ms)
         if verdict.status in TEXT_DECIDES:
-            self._cache.put(path, answer, response, verdict)
+            self._cache.put(path, task, response, verdict)
         return verdict
 
-    def _judge(self, path: str, answer: str, response: str) -> Verdict:
+    def _judge(self, path: str, task: Task, response: str) -> Verdict:
         start = time.monotonic()
         self.num_judged += 1
         self._num_since_renewal += 1
         try:
             process = self._ready_process()
             start = time.monotonic()
-            reply = process.ask(path, answer, response, self._config.timeout_s)
+            reply = process.ask(path, task, response, self._config.timeout_s)
         except JudgeTimedOut:
             self.num_killed += 1
             self._renew()

@@ -9,8 +9,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from verifiers.types import Rules, Task
 
 ROOT = Path(__file__).resolve().parents[1]
 START_TIMEOUT_S = 120.0
@@ -34,10 +37,19 @@ class JudgeProcess:
     The thread that makes it must live as long as it: Linux ties the child to that thread.
     """
 
-    def __init__(self, memory_mib: int) -> None:
+    def __init__(self, memory_mib: int, rules: Rules) -> None:
+        given = json.dumps(asdict(rules))
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  as long as the process
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "verifiers.worker", str(memory_mib), str(os.getpid())],
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "verifiers.worker",
+                str(memory_mib),
+                str(os.getpid()),
+                given,
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._complaints,
@@ -73,10 +85,11 @@ class JudgeProcess:
             raise JudgeDied(f"judge process not ready after {START_TIMEOUT_S:g} s")
         return self._ready
 
-    def ask(self, path: str, answer: str, response: str, timeout_s: float) -> dict[str, Any]:
+    def ask(self, path: str, task: Task, response: str, timeout_s: float) -> dict[str, Any]:
         """The worker's reply. Raises JudgeTimedOut or JudgeDied; then it must be replaced."""
         deadline = time.monotonic() + timeout_s
-        self._write(json.dumps([path, answer, response]).encode() + b"\n", deadline)
+        request = [path, task.answer, task.prompt, response]
+        self._write(json.dumps(request).encode() + b"\n", deadline)
         return self._read_line(deadline)
 
     def end(self) -> None:

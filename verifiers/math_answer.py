@@ -9,10 +9,10 @@ import re
 
 from math_verify import LatexExtractionConfig, parse, verify
 
-from verifiers.answer import answer_part, last_boxed, marked, phrased, reference_answer
+from verifiers.answer import reference_answer, references, stated_answer
 from verifiers.math_limits import refusal
 from verifiers.number import read_number
-from verifiers.types import Verdict
+from verifiers.types import Task, Verdict
 
 _DELIMITERS = re.compile(r"(?<!\\)\\[()\[\]]|\\?\$")
 _ALIKE = (
@@ -23,19 +23,19 @@ _ALIKE = (
 )
 
 
-def math_answer(answer: str, response: str) -> Verdict:
+def math_answer(task: Task, response: str) -> Verdict:
     """The answer is the last box, else a last line ``#### …``, else what "the answer is" names.
 
     An answer that is refused (``math_limits``) and is not the reference letter by letter is wrong.
     """
-    gold = reference_answer(answer)
-    if not gold:
+    golds = [reference_answer(answer) for answer in references(task.answer)]
+    if not all(golds):
         raise ValueError("the reference answer is empty")
-    part = answer_part(response)
-    found = last_boxed(part) or marked(part) or phrased(part)
+    found = stated_answer(task, response)
     if found is None:
         return Verdict(status="no_answer")
-    return _compare(gold, found)
+    verdicts = [_compare(gold, found) for gold in golds]
+    return next((verdict for verdict in verdicts if verdict.status == "correct"), verdicts[0])
 
 
 def _compare(gold: str, found: str) -> Verdict:

@@ -3,8 +3,15 @@
 import re
 from fractions import Fraction
 
-from verifiers.answer import answer_part, last_boxed, marked, numbers, reference_answer
-from verifiers.types import Verdict
+from verifiers.answer import (
+    judged_part,
+    last_boxed,
+    marked,
+    numbers,
+    reference_answer,
+    references,
+)
+from verifiers.types import Task, Verdict
 
 MAX_NUMBER_CHARS = 400
 """A longer number is refused: no reference answer needs it, and big fractions cost time."""
@@ -20,24 +27,29 @@ _PLAIN = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})++|\d++)(?:\.\d*+)?|[-+]?\.\d++")
 _WORDS = re.compile(r"\\(?:text|mathrm|mbox|textbf|mathbf)\s*\{[^{}]*\}")
 
 
-def number(answer: str, response: str) -> Verdict:
+def number(task: Task, response: str) -> Verdict:
     """Compare numbers as numbers: ``007``, ``7.0`` and ``$7`` are 7.
 
     The answer is the last box, else a ``####`` line, else the last number of the text.
     """
-    gold = read_number(reference_answer(answer))
-    if gold is None:
-        raise ValueError(f"the reference answer {answer[:80]!r} is not a number")
-    part = answer_part(response)
-    found = last_boxed(part) or marked(part)
-    if found is None:
+    golds = [_reference(answer) for answer in references(task.answer)]
+    part = judged_part(response, task.rules.part)
+    found = part if task.rules.part == "last_box" else last_boxed(part) or marked(part)
+    if not found:
         found = next(reversed(numbers(part.translate(_MINUS))), None)
     if found is None:
         return Verdict(status="no_answer")
     given = _number_in(found)
     if given is None:
         return Verdict(status="wrong", extracted=found, detail="not one plain number")
-    return Verdict(status="correct" if given == gold else "wrong", extracted=found)
+    return Verdict(status="correct" if given in golds else "wrong", extracted=found)
+
+
+def _reference(answer: str) -> Fraction:
+    value = read_number(reference_answer(answer))
+    if value is None:
+        raise ValueError(f"the reference answer {answer[:80]!r} is not a number")
+    return value
 
 
 def read_number(text: str) -> Fraction | None:

@@ -1,4 +1,5 @@
-"""Judge processes behind one queue. A hanging or dying judge costs its own verdict, nothing else.
+"""Judge processes behind one bounded queue. A hanging or dying judge costs its own verdict, nothing
+else.
 
 Each process is kept by one thread that may block on it, so the pool works from any event loop and
 any thread. One more process is kept warm: a lost one is replaced at once.
@@ -10,13 +11,14 @@ import queue
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 
 from configs.schema import JudgeConfig
 from verifiers.judge_keeper import Job, JudgeKeeper, Nursery, PoolClosed
 from verifiers.judge_process import REAP_TIMEOUT_S, START_TIMEOUT_S, JudgeDied
+from verifiers.pool_stats import Latencies, PoolStats
 from verifiers.registry import path_of
-from verifiers.types import Verdict
+from verifiers.room import Room
+from verifiers.types import Rules, Task, Verdict
 from verifiers.verdict_cache import VerdictCache
 
 MAX_RESPONSE_CHARS = 1_000_000
@@ -28,29 +30,18 @@ MAX_PART = 32
 CACHED_VERDICTS = 50_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolStats:
-    judged: int
-    """Verdicts that a process was asked for, errors and time-outs included."""
-    cached: int
-    """Verdicts given from memory."""
-    killed: int
-    """Processes killed because a verdict took too long."""
-    errors: int
-    """Verdicts with status ``error``."""
-    workers: int
-    """Judge processes at work now, the warm spare not counted."""
-
-
 class JudgePool:
     """``start`` before the first ``judge``; ``close`` ends every process."""
 
     def __init__(self, config: JudgeConfig) -> None:
         self._config = config
+        self._rules = rules_of(config)
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._nursery = Nursery(config.memory_mib)
+        self._room = Room(config.queue_size)
+        self._nursery = Nursery(config.memory_mib, self._rules)
         self._keepers: list[JudgeKeeper] = []
         self._cache = VerdictCache(CACHED_VERDICTS)
+        self._latencies = Latencies()
         self._state_lock = threading.Lock()
         self._is_open = False
 
@@ -62,22 +53,30 @@ class JudgePool:
         """Ends every process now; verdicts still waited for raise RuntimeError."""
         await asyncio.to_thread(self.shutdown)
 
-    async def judge(self, verifier: str, answer: str, response: str) -> Verdict:
+    async def judge(self, verifier: str, answer: str, response: str, prompt: str = "") -> Verdict:
         """Judge one response. Raises ``UnknownVerifier``; everything else is a verdict."""
-        return (await self.judge_many(verifier, answer, [response]))[0]
+        return (await self.judge_many(verifier, answer, [response], prompt))[0]
 
     async def judge_many(
-        self, verifier: str, answer: str, responses: Sequence[str]
+        self, verifier: str, answer: str, responses: Sequence[str], prompt: str = ""
     ) -> list[Verdict]:
-        """One verdict per response, in order."""
-        futures = self.submit(verifier, answer, responses)
-        parts = await asyncio.gather(*map(asyncio.wrap_future, futures))
+        """One verdict per response, in order. Waits for room in the queue first."""
+        jobs = self._jobs_for(verifier, answer, responses, prompt)
+        turn = self._room.ask(len(responses))
+        try:
+            await asyncio.wrap_future(turn)
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and not turn.exception():
+                self._room.give_back(len(responses))  # room came in the moment it was given up
+            raise
+        self._enqueue(jobs)
+        parts = await asyncio.gather(*(asyncio.wrap_future(job.verdicts) for job in jobs))
         return [verdict for part in parts for verdict in part]
 
     def open(self) -> None:
         """``start`` for callers without an event loop."""
         self._keepers = [
-            JudgeKeeper(self._config, self._jobs, self._nursery, self._cache)
+            JudgeKeeper(self._config, self._jobs, self._nursery, self._cache, self._latencies)
             for _ in range(self._config.workers)
         ]
         try:
@@ -92,6 +91,7 @@ class JudgePool:
         """``close`` for callers without an event loop."""
         with self._state_lock:
             self._is_open = False
+        self._room.close(PoolClosed("the judge pool was closed"))
         self._nursery.close()
         for _ in self._keepers:
             self._jobs.put(None)
@@ -104,24 +104,13 @@ class JudgePool:
                     job.verdicts.set_exception(PoolClosed("the judge pool was closed"))
 
     def submit(
-        self, verifier: str, answer: str, responses: Sequence[str]
+        self, verifier: str, answer: str, responses: Sequence[str], prompt: str = ""
     ) -> list["Future[list[Verdict]]"]:
-        """``judge_many`` for callers without an event loop: the verdicts in order, in parts."""
-        path = path_of(verifier)
-        size = max(1, min(MAX_PART, len(responses) // (4 * self._config.workers)))
-        jobs = [
-            Job(
-                path=path,
-                answer=answer,
-                responses=tuple(text[-MAX_RESPONSE_CHARS:] for text in responses[i : i + size]),
-            )
-            for i in range(0, len(responses), size)
-        ]
-        with self._state_lock:
-            if not self._is_open:
-                raise PoolClosed("the judge pool is not running")
-            for job in jobs:
-                self._jobs.put(job)
+        """``judge_many`` for callers without an event loop: the verdicts in order, in parts.
+        Blocks while the queue is full."""
+        jobs = self._jobs_for(verifier, answer, responses, prompt)
+        self._room.ask(len(responses)).result()
+        self._enqueue(jobs)
         return [job.verdicts for job in jobs]
 
     @property
@@ -133,4 +122,47 @@ class JudgePool:
             killed=sum(keeper.num_killed for keeper in keepers),
             errors=sum(keeper.num_errors for keeper in keepers),
             workers=sum(keeper.alive for keeper in keepers),
+            waiting=self._room.taken,
+            **self._latencies.percentiles(),
         )
+
+    def _jobs_for(
+        self, verifier: str, answer: str, responses: Sequence[str], prompt: str
+    ) -> list[Job]:
+        path = path_of(verifier)
+        task = Task(answer=answer, prompt=prompt, rules=self._rules)
+        size = max(1, min(MAX_PART, len(responses) // (4 * self._config.workers)))
+        return [
+            Job(
+                path=path,
+                task=task,
+                responses=tuple(text[-MAX_RESPONSE_CHARS:] for text in responses[i : i + size]),
+            )
+            for i in range(0, len(responses), size)
+        ]
+
+    def _enqueue(self, jobs: list[Job]) -> None:
+        """Room was taken for them; each gives its own back when it has its verdicts, or none."""
+        for job in jobs:
+            job.verdicts.add_done_callback(lambda _, job=job: self._leave(job))
+        with self._state_lock:
+            is_open = self._is_open
+            if is_open:
+                for job in jobs:
+                    self._jobs.put(job)
+        if not is_open:
+            for job in jobs:
+                job.verdicts.set_exception(PoolClosed("the judge pool is not running"))
+
+    def _leave(self, job: Job) -> None:
+        self._room.give_back(len(job.responses))
+
+
+def rules_of(config: JudgeConfig) -> Rules:
+    return Rules(
+        part=config.part,
+        strictness=config.strictness,
+        guards=config.guards,
+        code_cpu_s=config.code_cpu_s,
+        code_memory_mib=config.code_memory_mib,
+    )

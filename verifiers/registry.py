@@ -6,16 +6,23 @@ import importlib.util
 from collections.abc import Callable
 
 from configs.errors import UserError
-from verifiers.types import Verdict
+from verifiers.types import Task, Verdict
 
-Verifier = Callable[[str, str], Verdict]
-"""``verifier(answer, response)``. It says ``correct``, ``wrong`` or ``no_answer``; raising means
+Verifier = Callable[[Task, str], Verdict]
+"""``verifier(task, response)``. It says ``correct``, ``wrong`` or ``no_answer``; raising means
 that the verifier, or the reference answer, is at fault and becomes an ``error``."""
 
 VERIFIERS = {
     "math": "verifiers.math_answer:math_answer",
     "number": "verifiers.number:number",
+    "choice": "verifiers.choice:choice",
+    "string": "verifiers.string:string",
     "contains": "verifiers.contains:contains",
+    "regex": "verifiers.regex:regex",
+    "json": "verifiers.json_value:json_value",
+    "python": "verifiers.python_code:python_code",
+    "sql": "verifiers.sql_query:sql_query",
+    "composite": "verifiers.composite:composite",
 }
 
 ALIASES = {

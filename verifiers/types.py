@@ -1,11 +1,14 @@
 """The words the whole pipeline speaks. Plain data: cheap to import, cheap to send."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Status = Literal["correct", "wrong", "no_answer", "error", "timeout"]
 FinishReason = Literal["stop", "length", "abort"]
 Role = Literal["system", "user", "assistant"]
+Part = Literal["after_think", "last_box", "whole"]
+Strictness = Literal["strict", "normal", "lenient"]
+Guard = Literal["copied", "many_boxes", "answer_list"]
 
 REASONS = (
     "aborted",
@@ -13,6 +16,9 @@ REASONS = (
     "verifier_timeout",
     "verifier_error",
     "no_answer",
+    "copied",
+    "many_boxes",
+    "answer_list",
     "wrong",
     "over_budget",
     "stale",
@@ -83,11 +89,39 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """How a response is read and compared: what of a run's ``judge`` section reaches a judge."""
+
+    part: Part = "after_think"
+    strictness: Strictness = "normal"
+    guards: tuple[Guard, ...] = ()
+    code_cpu_s: float = 4.0
+    """CPU time of one program in the sandbox."""
+    code_memory_mib: int = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What a judge knows of a problem."""
+
+    answer: str
+    """The reference: an answer, or what a judge makes one from (tests, a schema), as text."""
+    prompt: str = ""
+    """The problem as the model saw it; empty where nobody kept it."""
+    rules: Rules = Rules()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     status: Status
     extracted: str | None = None
     """The answer that was found in the response, as text."""
+    reason: str = ""
+    """Why it is not correct, in a word that can be counted: a guard, ``schema``, ``cpu_limit``."""
     detail: str = ""
+    """The same for a person."""
+    scores: dict[str, float] = field(default_factory=dict)
+    """Shares from 0 to 1 of what a judge of several criteria looked at, in its order."""
     ms: float = 0.0
 
 

@@ -4,11 +4,14 @@ import hashlib
 import threading
 from collections import OrderedDict
 
-from verifiers.types import Verdict
+from verifiers.types import Task, Verdict
 
 
 class VerdictCache:
-    """The ``capacity`` verdicts used last, keyed by a hash of what they judge. Thread-safe."""
+    """The ``capacity`` verdicts used last, keyed by a hash of what they judge. Thread-safe.
+
+    The rules are not part of the key: a pool has one set of them.
+    """
 
     def __init__(self, capacity: int) -> None:
         self.num_hits = 0
@@ -16,8 +19,8 @@ class VerdictCache:
         self._lock = threading.Lock()
         self._verdicts: OrderedDict[bytes, Verdict] = OrderedDict()
 
-    def get(self, path: str, answer: str, response: str) -> Verdict | None:
-        key = _key(path, answer, response)
+    def get(self, path: str, task: Task, response: str) -> Verdict | None:
+        key = _key(path, task.answer, task.prompt, response)
         with self._lock:
             verdict = self._verdicts.get(key)
             if verdict is not None:
@@ -25,8 +28,8 @@ class VerdictCache:
                 self.num_hits += 1
             return verdict
 
-    def put(self, path: str, answer: str, response: str, verdict: Verdict) -> None:
-        key = _key(path, answer, response)
+    def put(self, path: str, task: Task, response: str, verdict: Verdict) -> None:
+        key = _key(path, task.answer, task.prompt, response)
         with self._lock:
             self._verdicts[key] = verdict
             self._verdicts.move_to_end(key)

@@ -4,31 +4,27 @@ Started by ``verifiers.judge_process``; runs what parses model text, so it gives
 not need before it reads the first line.
 """
 
-import importlib
 import json
 import os
 import resource
 import sys
-import time
 from dataclasses import asdict
 from typing import Any
 
+from verifiers.judging import judged
 from verifiers.parent import die_with_parent
-from verifiers.registry import resolve
-from verifiers.types import Verdict
+from verifiers.types import Rules, Task, Verdict
 
 MIB = 1024 * 1024
 MAX_FILE_BYTES = MIB
 MAX_OPEN_FILES = 64
-MAX_TEXT_CHARS = 2000
-"""Longest extracted answer or detail that is reported."""
-
 SLOW_MS = 20.0
 """A faster verdict cannot have filled the memory."""
 
 
 def main() -> None:
     memory_mib, parent = int(sys.argv[1]), int(sys.argv[2])
+    rules = _rules(sys.argv[3])
     die_with_parent(parent)
     _limit(memory_mib)
     requests, replies = _private_pipes()
@@ -37,8 +33,9 @@ def main() -> None:
     replies.write(b'{"ready": true}\n')
     replies.flush()
     for line in requests:
-        path, answer, response = json.loads(line)
-        reply = _answer(path, answer, response, room)
+        path, answer, prompt, response = json.loads(line)
+        task = Task(answer=answer, prompt=prompt, rules=rules)
+        reply = _answer(path, task, response, room)
         replies.write(json.dumps(reply).encode() + b"\n")
         replies.flush()
         if reply["retire"]:
@@ -68,8 +65,8 @@ def _private_pipes() -> tuple[Any, Any]:
 
 def _warm_up() -> None:
     """Pay for sympy's import and for the parser's tables now, not in the first verdict."""
-    math_answer = importlib.import_module("verifiers.math_answer").math_answer
-    math_answer(r"\frac{1}{2}x^2", r"\boxed{x^2 - \frac{x^2}{2}}")
+    task = Task(answer=r"\frac{1}{2}x^2")
+    judged("verifiers.math_answer:math_answer", task, r"\boxed{x^2 - \frac{x^2}{2}}")
 
 
 class _Room:
@@ -91,29 +88,23 @@ class _Room:
             return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmPeak"))
 
 
-def _answer(path: str, answer: str, response: str, room: _Room) -> dict[str, Any]:
-    start = time.perf_counter()
+def _answer(path: str, task: Task, response: str, room: _Room) -> dict[str, Any]:
     short = False
     try:
-        verdict = resolve(path)(answer, response)
-        if not isinstance(verdict, Verdict):
-            raise TypeError(f"{path} returned {type(verdict).__name__}, not a Verdict")
+        verdict = judged(path, task, response)
     except MemoryError:
         short = True
         verdict = Verdict(status="error")
-    except Exception as error:  # a bug of the verifier, or of the reference answer: never "wrong"
-        verdict = Verdict(status="error", detail=f"{type(error).__name__}: {error}")
-    ms = 1000 * (time.perf_counter() - start)
-    short = short or (ms > SLOW_MS and room.ran_short())
+    short = short or (verdict.ms > SLOW_MS and room.ran_short())
     if short and verdict.status != "correct":
-        verdict = Verdict(status="error", detail="the judge process ran out of memory")
-    return _reply(verdict, ms) | {"retire": short}
+        detail = "the judge process ran out of memory"
+        verdict = Verdict(status="error", detail=detail, ms=verdict.ms)
+    return asdict(verdict) | {"retire": short}
 
 
-def _reply(verdict: Verdict, ms: float) -> dict[str, Any]:
-    extracted = None if verdict.extracted is None else str(verdict.extracted)[:MAX_TEXT_CHARS]
-    detail = str(verdict.detail)[:MAX_TEXT_CHARS]
-    return asdict(verdict) | {"extracted": extracted, "detail": detail, "ms": ms}
+def _rules(given: str) -> Rules:
+    values = json.loads(given)
+    return Rules(**values | {"guards": tuple(values["guards"])})
 
 
 if __name__ == "__main__":

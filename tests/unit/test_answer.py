@@ -1,7 +1,7 @@
 import pytest
 
 from verifiers.answer import (
-    answer_part,
+    judged_part,
     last_boxed,
     marked,
     numbers,
@@ -22,7 +22,7 @@ from verifiers.answer import (
     ],
 )
 def test_only_what_follows_the_last_think_tag_is_the_answer(response, part):
-    assert answer_part(response) == part
+    assert judged_part(response) == part
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ class SlowFirst:
 
     async def start(self) -> None: ...
 
-    async def judge(self, verifier: str, answer: str, response: str) -> Verdict:
+    async def judge(self, verifier: str, answer: str, response: str, prompt: str = "") -> Verdict:
         self.asked.append((verifier, answer, response))
         if response == "first":
             await self.rest_done.wait()
