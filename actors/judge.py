@@ -6,11 +6,13 @@ group ─► verdicts (killable pool) ─► decisions (pure) ─► recorder, n
 
 import asyncio
 import logging
-from typing import Protocol
+from typing import Any, Protocol
 
+from actors.audit import audit_row, audited_samples, prompt_text
 from configs.schema import RunConfig
 from verifiers.filters import NOT_JUDGED, decide
-from verifiers.pool import JudgePool, PoolStats
+from verifiers.pool import JudgePool
+from verifiers.pool_stats import PoolStats
 from verifiers.types import (
     Group,
     JudgedGroup,
@@ -40,6 +42,8 @@ class Records(Protocol):
     async def problems(self, problems: list[Problem]) -> None: ...
 
     async def rollouts(self, judged: JudgedGroup) -> None: ...
+
+    async def verdicts(self, rows: list[dict[str, Any]]) -> None: ...
 
 
 class Judge:
@@ -77,7 +81,9 @@ class Judge:
 
     async def verdicts(self, problem: Problem, texts: list[str]) -> list[Verdict]:
         """One verdict per text, in order; nothing is recorded or settled."""
-        return await self._pool.judge_many(problem.verifier, problem.answer, texts)
+        return await self._pool.judge_many(
+            problem.verifier, problem.answer, texts, prompt_text(problem)
+        )
 
     async def stats(self) -> PoolStats:
         return self._pool.stats
@@ -109,8 +115,27 @@ class Judge:
             async with asyncio.timeout(self._config.cluster.wait_timeout_s):
                 await self._recorder.problems([judged.group.ticket.problem])
                 await self._recorder.rollouts(judged)
+                await self._audit(judged)
         except Exception as error:  # a dead recorder costs the record, never the run
             self._count_unrecorded(f"{type(error).__name__}: {error}")
+
+    async def _audit(self, judged: JudgedGroup) -> None:
+        """A second opinion costs a verdict, and decides nothing."""
+        config, problem = self._config.judge, judged.group.ticket.problem
+        samples = audited_samples(judged, config.audit_share)
+        if not samples:
+            return
+        seconds: list[tuple[str, Verdict] | None] = [None] * len(samples)
+        if config.audit_verifier is not None:
+            verdicts = await self._pool.judge_many(
+                config.audit_verifier,
+                problem.answer,
+                [judged.group.completions[sample].text for sample in samples],
+                prompt_text(problem),
+            )
+            seconds = [(config.audit_verifier, verdict) for verdict in verdicts]
+        rows = [audit_row(judged, s, second) for s, second in zip(samples, seconds, strict=True)]
+        await self._recorder.verdicts(rows)
 
     def _count_unrecorded(self, cause: str) -> None:
         self.num_unrecorded += 1

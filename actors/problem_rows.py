@@ -15,6 +15,7 @@ from typing import Any, get_args
 import xxhash
 
 from configs.errors import UserError
+from verifiers.references import structured
 from verifiers.registry import ALIASES
 from verifiers.types import Message, Role
 
@@ -132,15 +133,22 @@ def _answer(record: Record) -> str:
                 "'reward_model.ground_truth', or remove the row"
             )
         value = record.values[key]
-    # GSM8K puts the solution first and the label after "####"
-    answer = _label(record, key, value).rpartition("####")[2].strip()
+    answer = _label(record, key, value)
+    # GSM8K puts the solution first and the label after "####", in the last line
+    _, mark, label = answer.strip().rpartition("####")
+    answer = label.strip() if mark and "\n" not in label else answer.strip()
     if not answer:
         raise DataError(f"{record.where} key {key!r} is an empty answer; remove the row")
     return answer
 
 
 def _label(record: Record, key: str, value: Any) -> str:
-    """Numbers as a person writes them: 12.0 is "12"."""
+    """Numbers as a person writes them, 12.0 is "12"; tests, schemas and alternatives as JSON."""
+    if isinstance(value, list | dict) and value:
+        try:
+            return _text(record, key, structured(value))
+        except (ValueError, TypeError) as error:
+            raise DataError(f"{record.where} key {key!r} is not JSON: {error}") from error
     if isinstance(value, str):
         if value.strip().lower() == "nan":
             value = math.nan
@@ -148,7 +156,8 @@ def _label(record: Record, key: str, value: Any) -> str:
             return _text(record, key, value)
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise DataError(
-            f"{record.where} key {key!r} must be text or a number, got {shorten(value)}"
+            f"{record.where} key {key!r} must be text, a number, or a list or object for a judge "
+            f"that takes one, got {shorten(value)}"
         )
     if isinstance(value, int):
         return str(value)

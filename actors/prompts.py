@@ -16,6 +16,7 @@ from actors.chat_template import load_chat_template
 from actors.problem_files import ProblemFile, read_problem_file, resolve_data
 from actors.problem_making import check_verifiers, make_problems
 from configs.schema import RunConfig
+from verifiers.references import Reference
 from verifiers.types import Problem
 
 
@@ -47,6 +48,7 @@ class PromptSource:
         self._models_dir = models_dir or Path(model_dir).parent
         self._train: list[Problem] = []
         self._heldout: list[Problem] = []
+        self._places: tuple[str, ...] = ()
         self._cursor = 0
         self._epoch = -1
         self._order: list[int] = []
@@ -63,6 +65,7 @@ class PromptSource:
         template = load_chat_template(self._model_dir, self._config.model)
         self._train = make_problems(train, data, template)
         self._heldout = make_problems(heldout, data, template)
+        self._places = (*train.places, *heldout.places)
         everything = self._train + self._heldout
         return SourceReport(
             num_train=len(self._train),
@@ -103,6 +106,13 @@ class PromptSource:
         """Go on as if ``cursor`` problems had been drawn."""
         assert cursor >= 0, cursor
         self._cursor = cursor
+
+    def references(self) -> list[Reference]:
+        """What every problem's judge compares with, learned from or held out, with its place."""
+        return [
+            Reference(where=place, verifier=problem.verifier, answer=problem.answer)
+            for place, problem in zip(self._places, [*self._train, *self._heldout], strict=True)
+        ]
 
     def heldout(self, count: int) -> list[Problem]:
         """The first ``count`` held-out problems, or all when there are fewer."""

@@ -12,7 +12,7 @@ from typing import Any
 from actors.journal import Backlog, Record, Sealer, Segment, prepare
 from actors.line_file import LineFile, encode, replace_file
 from actors.recorder_rows import eval_row, fate_row, finite, meta_rows, problem_row, text_rows
-from configs.run_files import EVENTS, METRICS, STATE, Fate
+from configs.run_files import EVENTS, METRICS, STATE, VERDICTS, Fate
 from configs.schema import RecorderConfig
 from verifiers.types import EvalSample, JudgedGroup, Problem
 
@@ -45,6 +45,7 @@ class Recorder:
         self._think_end = tokenizer_think_end
         self._metrics = LineFile(self._run_dir / METRICS)
         self._events = LineFile(self._run_dir / EVENTS)
+        self._verdicts = LineFile(self._run_dir / VERDICTS)
         self._backlog = Backlog(max_rows=4 * config.seal_rows, max_characters=BACKLOG_CHARACTERS)
         self._known_problems: set[str] = set()
         self._segment = Segment(0, 0)
@@ -106,6 +107,14 @@ class Recorder:
         """One line of ``events.jsonl``."""
         self._append(self._events, "events", {"at_us": _now_us(), "kind": kind, **fields})
 
+    async def verdicts(self, rows: list[dict[str, Any]]) -> None:
+        """A line of ``verdicts.jsonl`` for each: the sample of verdicts that people look at."""
+        if self._short_of(ROLLOUT_ROOM):
+            self._backlog.dropped["verdicts"] += len(rows)
+            return
+        for row in rows:
+            self._append(self._verdicts, "verdicts", row)
+
     async def state(self, values: dict[str, Any]) -> None:
         """Replace ``state.json`` by these values, the time, the boot and the dropped rows."""
         dropped = self._backlog.dropped
@@ -126,6 +135,7 @@ class Recorder:
         try:
             await asyncio.to_thread(self._metrics.sync)
             await asyncio.to_thread(self._events.sync)
+            await asyncio.to_thread(self._verdicts.sync)
         except OSError as error:
             self._warn(error)
 
@@ -139,7 +149,7 @@ class Recorder:
         await self.flush()
         if self._segment.seq > 0 and self._wal.size == 0:  # the first stays: it numbers the boots
             self._wal.path.unlink(missing_ok=True)
-        for file in (self._metrics, self._events, self._wal, self._sealer):
+        for file in (self._metrics, self._events, self._verdicts, self._wal, self._sealer):
             if file is not None:
                 file.close()
 

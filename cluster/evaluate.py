@@ -61,11 +61,11 @@ async def _evaluate(
     config: RunConfig, plan: Plan, model_dir: str, problems: list[Problem]
 ) -> dict[str, Any]:
     stage = Stage(config=config, plan=plan, log_dir=None)
-    judge = stage.place(plan.judge, "actors.judge:Judge", config, None, None)
-    generators = stage.place_generators(model_dir, judge)
+    judges = stage.place_judges(queue=None, recorder=None)
+    generators = stage.place_generators(model_dir, judges)
     try:
         await within(
-            asyncio.gather(judge.start(), *(generator.start() for generator in generators)),
+            asyncio.gather(judges.start(), *(generator.start() for generator in generators)),
             config.cluster.start_timeout_s,
             "engines and judges to start",
         )
@@ -76,4 +76,4 @@ async def _evaluate(
         )
         return summary.as_dict()
     finally:
-        await close_all([*generators, judge])
+        await close_all([*generators, *judges.members])

@@ -80,14 +80,12 @@ def evaluate(
 
 @app.command()
 def validate(preset: Preset, settings: Settings = None) -> None:
-    """Check configuration, model and data; exit 2 with one line when something is wrong."""
+    """Check configuration, model, data and every reference answer; exit 2 when a run could not
+    start."""
     config = load(preset, settings or [])
-    from cluster.prepare import prepare  # noqa: PLC0415  heavy
+    from cluster.validate import validate as check  # noqa: PLC0415  heavy
 
-    prepared = prepare(config, _say)
-    for warning in prepared.warnings:
-        _say(f"warning: {warning}")
-    typer.echo(f"ok: {prepared.summary}")
+    typer.echo(f"ok: {check(config, _say)}")
 
 
 @app.command()

@@ -26,6 +26,8 @@ class Place:
     name: str
     cpus: float
     gpus: float
+    spread: bool = False
+    """On another node than its like, where there are several."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,13 +35,13 @@ class Plan:
     device: Device
     engines: tuple[Place, ...]
     ranks: tuple[Place, ...]
-    judge: Place
+    judges: tuple[Place, ...]
     queue: Place
     recorder: Place
 
     @property
     def places(self) -> tuple[Place, ...]:
-        return (*self.engines, *self.ranks, self.judge, self.queue, self.recorder)
+        return (*self.engines, *self.ranks, *self.judges, self.queue, self.recorder)
 
     @property
     def cpus(self) -> float:
@@ -51,7 +53,7 @@ class Plan:
 
 
 def make_plan(config: RunConfig, *, gpus_seen: float, with_learner: bool = True) -> Plan:
-    """Engines and learner on devices of their own; judge, queue and recorder need only a share."""
+    """Engines and learner on devices of their own; judges, queue and recorder need only a share."""
     wanted = config.cluster.device
     device: Device = wanted if wanted != "auto" else ("cuda" if gpus_seen else "cpu")
     gpu = 1.0 if device == "cuda" else 0.0
@@ -66,7 +68,10 @@ def make_plan(config: RunConfig, *, gpus_seen: float, with_learner: bool = True)
             for i in range(config.learner.world_size)
             if with_learner
         ),
-        judge=Place(name="judge", cpus=0, gpus=0),
+        judges=tuple(
+            Place(name=f"judge-{i}", cpus=0, gpus=0, spread=True)
+            for i in range(config.judge.actors)
+        ),
         queue=Place(name="queue", cpus=0, gpus=0),
         recorder=Place(name="recorder", cpus=0, gpus=0),
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from actors.prompts import PromptSource
 from cluster.models import models_dir, resolve_model
 from configs.schema import RunConfig
+from verifiers.registry import path_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +20,8 @@ class Prepared:
 
 def prepare(config: RunConfig, report: Callable[[str], None]) -> Prepared:
     """The model is there and every row of the data can be asked; else one line says why not."""
+    if config.judge.audit_verifier is not None:
+        path_of(config.judge.audit_verifier)
     model_dir = resolve_model(config.model.path, report)
     source = PromptSource(config, model_dir, models_dir())
     loaded = source.load()

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from cluster.judge_alarm import JudgeAlarm
 from cluster.live import Display
 from cluster.loop import Loaded, StepTimes
 from cluster.tracker import Tracker
 from configs.schema import RunConfig
+from verifiers.pool_stats import PoolStats
 from verifiers.types import Lease, PublishedWeights
 
 
@@ -23,6 +25,7 @@ class Reports:
         recorder: Any,
         queue: Any,
         generators: Sequence[Any],
+        judges: Any,
         display: Display,
         tracker: Tracker,
         seconds_before: float,
@@ -31,6 +34,8 @@ class Reports:
         self._recorder = recorder
         self._queue = queue
         self._generators = generators
+        self._judges = judges
+        self._judge_alarm = JudgeAlarm()
         self._display = display
         self._tracker = tracker
         self._started = time.monotonic() - seconds_before
@@ -52,7 +57,7 @@ class Reports:
         await self._recorder.event("batch_extended", step=lease.step, reasons=lease.reasons)
 
     async def stepped(self, lease: Lease, metrics: Any, times: StepTimes) -> None:
-        counts = await self._queue.counts()
+        counts, judges = await asyncio.gather(self._queue.counts(), self._judges.stats())
         row = {
             "at_us": times.published_us,
             "steps": self._config.steps,
@@ -75,6 +80,7 @@ class Reports:
             "running_groups": counts.running_groups,
             "generated_tokens": counts.generated_tokens,
             "trained_tokens": counts.trained_tokens,
+            **{f"judge_{name}": value for name, value in asdict(judges).items()},
             **asdict(times),
         }
         self._display.step({**row, "reasons": lease.reasons})
@@ -96,17 +102,27 @@ class Reports:
         )
 
     async def heartbeat(self) -> None:
-        counts, *engines = await asyncio.gather(
-            self._queue.counts(), *(generator.stats() for generator in self._generators)
+        counts, judges, *engines = await asyncio.gather(
+            self._queue.counts(),
+            self._judges.stats(),
+            *(generator.stats() for generator in self._generators),
         )
+        await self._heed(judges)
         await self._recorder.state(
             {
                 "phase": self.phase,
                 "seconds": self.seconds,
                 "counts": asdict(counts),
+                "judges": asdict(judges),
                 "engines": [asdict(stats) for stats in engines],
             }
         )
+
+    async def _heed(self, judges: PoolStats) -> None:
+        alarm = self._judge_alarm.look(judges)
+        if alarm is not None:
+            self._display.note(alarm.text)
+            await self._recorder.event("judge_alarm", on=alarm.is_on, share=alarm.share)
 
     async def evaluated(self, label: str, summary: dict[str, Any]) -> None:
         low, high = summary["accuracy_ci"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.engine import make_vllm_engine
+from actors.judges import Judges
 from cluster.learner_group import LearnerGroup
 from cluster.plan import Place, Plan
 from cluster.ray_session import actor_environment
@@ -23,7 +24,7 @@ CLOSE_S = 20
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actors:
     generators: Sequence[Any]
-    judge: Any
+    judges: Judges
     queue: Any
     recorder: Any
     ranks: Sequence[Any]
@@ -31,11 +32,11 @@ class Actors:
 
     @property
     def parts(self) -> list[Any]:
-        return [*self.generators, *self.ranks, self.judge, self.queue, self.recorder]
+        return [*self.generators, *self.ranks, *self.judges.members, self.queue, self.recorder]
 
     async def close(self) -> None:
         # The files last: the others may still have something to say.
-        await close_all([*self.generators, *self.ranks, self.judge])
+        await close_all([*self.generators, *self.ranks, *self.judges.members])
         await close_all([self.queue, self.recorder])
 
 
@@ -54,11 +55,20 @@ class Stage:
             name=where.name,
             num_cpus=where.cpus,
             num_gpus=where.gpus,
+            spread=where.spread,
             environment=actor_environment(self.config, self.plan),
             log_dir=self.log_dir,
         )
 
-    def place_generators(self, model_dir: str, judge: Any) -> list[Any]:
+    def place_judges(self, queue: Any, recorder: Any) -> Judges:
+        return Judges(
+            [
+                self.place(where, "actors.judge:Judge", self.config, queue, recorder)
+                for where in self.plan.judges
+            ]
+        )
+
+    def place_generators(self, model_dir: str, judges: Judges) -> list[Any]:
         config = self.config
         generators = []
         for index, where in enumerate(self.plan.engines):
@@ -74,7 +84,7 @@ class Stage:
             )
             generators.append(
                 self.place(
-                    where, "actors.generator:Generator", where.name, make_engine, judge, config
+                    where, "actors.generator:Generator", where.name, make_engine, judges, config
                 )
             )
         return generators
@@ -89,15 +99,15 @@ def spawn_all(config: RunConfig, plan: Plan, run_dir: RunDir, model_dir: str) ->
     queue = stage.place(
         plan.queue, "actors.replay:ReplayQueue", str(run_dir.queue), config, recorder
     )
-    judge = stage.place(plan.judge, "actors.judge:Judge", config, queue, recorder)
-    generators = stage.place_generators(model_dir, judge)
+    judges = stage.place_judges(queue, recorder)
+    generators = stage.place_generators(model_dir, judges)
     ranks = [
         stage.place(where, "learner.trainer:LearnerRank", index, config, model_dir, queue)
         for index, where in enumerate(plan.ranks)
     ]
     return Actors(
         generators=generators,
-        judge=judge,
+        judges=judges,
         queue=queue,
         recorder=recorder,
         ranks=ranks,

@@ -73,12 +73,16 @@ def spawn(
     name: str,
     num_cpus: float,
     num_gpus: float = 0,
+    spread: bool = False,
     environment: dict[str, str] | None = None,
     log_dir: Path | None = None,
 ) -> Any:
     """``spawn("actors.replay:ReplayQueue", …)``: the object, in a process of its own."""
     actor = ray.remote(
-        num_cpus=num_cpus, num_gpus=num_gpus, runtime_env={"env_vars": environment or {}}
+        num_cpus=num_cpus,
+        num_gpus=num_gpus,
+        scheduling_strategy="SPREAD" if spread else "DEFAULT",
+        runtime_env={"env_vars": environment or {}},
     )(Hosted)
     handle = actor.remote(name, str(log_dir) if log_dir else None, class_path, args)
     return Remote(name, handle)

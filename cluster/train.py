@@ -66,6 +66,7 @@ class Run:
             recorder=actors.recorder,
             queue=actors.queue,
             generators=actors.generators,
+            judges=actors.judges,
             display=job.display,
             tracker=tracker,
             seconds_before=job.run_dir.seconds_before() if job.run_dir.is_resumed else 0.0,
@@ -112,16 +113,17 @@ class Run:
         self._job.display.progress("starting", "engines, learner and judges")
         boot = await within(actors.recorder.start(), limit, "the recorder")
         await actors.recorder.problems(self._heldout)
-        reissue, *_ = await within(
+        started: list[Any] = await within(
             asyncio.gather(
                 actors.queue.open(start),
-                actors.judge.start(),
+                actors.judges.start(),
                 self._learner.start(self._job.plan.device, self._config.steps),
                 *(self._named("engine", generator.start()) for generator in actors.generators),
             ),
             limit,
             "engines, learner and judges to start",
         )
+        reissue = started[0]
         await actors.recorder.event(
             "started",
             boot=boot,

@@ -19,6 +19,7 @@ SUMMARY = "summary.json"
 STATE = "state.json"
 METRICS = "metrics.jsonl"
 EVENTS = "events.jsonl"
+VERDICTS = "verdicts.jsonl"
 MANIFEST = "rollouts/manifest.jsonl"
 
 Kind = Literal["meta", "text", "tokens", "fate", "problems", "evals"]

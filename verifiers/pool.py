@@ -7,6 +7,7 @@ any thread. One more process is kept warm: a lost one is replaced at once.
 
 import asyncio
 import contextlib
+import os
 import queue
 import threading
 from collections.abc import Sequence
@@ -156,6 +157,11 @@ class JudgePool:
 
     def _leave(self, job: Job) -> None:
         self._room.give_back(len(job.responses))
+
+
+def usable_cores() -> int:
+    """Cores that this process may use; a container often has fewer than the machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def rules_of(config: JudgeConfig) -> Rules:

@@ -1,18 +1,20 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
+from actors.audit import is_audited
 from actors.judge import MAX_UNRECORDED, Judge
 from configs.schema import JudgeConfig, RunConfig
-from verifiers.pool import PoolStats
+from verifiers.pool_stats import PoolStats
 from verifiers.types import (
     Completion,
     FinishReason,
     Group,
     JudgedGroup,
+    Message,
     Problem,
     Settlement,
     Status,
@@ -22,7 +24,12 @@ from verifiers.types import (
 
 L = 3500
 PROBLEM = Problem(
-    id="p", messages=(), answer="5", source="s", verifier="number", prompt_ids=(1, 2, 3)
+    id="p",
+    messages=(Message(role="user", content="2+3?"),),
+    answer="5",
+    source="s",
+    verifier="number",
+    prompt_ids=(1, 2, 3),
 )
 SECONDS = 5
 
@@ -38,7 +45,10 @@ class EchoPool:
     async def start(self) -> None:
         self.state = "started"
 
-    async def judge_many(self, verifier: str, answer: str, texts: Sequence[str]) -> list[Verdict]:
+    async def judge_many(
+        self, verifier: str, answer: str, texts: Sequence[str], prompt: str
+    ) -> list[Verdict]:
+        assert prompt == "2+3?"
         self.asked.append((verifier, answer, list(texts)))
         return [Verdict(status=cast(Status, text), extracted=text) for text in texts]
 
@@ -68,12 +78,16 @@ class Recorder:
     def __init__(self) -> None:
         self.judged: list[JudgedGroup] = []
         self.problem_ids: list[str] = []
+        self.audited: list[dict[str, Any]] = []
 
     async def problems(self, problems: list[Problem]) -> None:
         self.problem_ids += [problem.id for problem in problems]
 
     async def rollouts(self, judged: JudgedGroup) -> None:
         self.judged.append(judged)
+
+    async def verdicts(self, rows: list[dict[str, Any]]) -> None:
+        self.audited += rows
 
 
 class StuckRecorder(Recorder):
@@ -91,7 +105,7 @@ def echo_pool(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("actors.judge.JudgePool", EchoPool)
 
 
-def config(wait_timeout_s: float = SECONDS) -> RunConfig:
+def config(wait_timeout_s: float = SECONDS, **judge: Any) -> RunConfig:
     return RunConfig.model_validate(
         {
             "model": {"path": "tiny"},
@@ -99,6 +113,7 @@ def config(wait_timeout_s: float = SECONDS) -> RunConfig:
             "filter": {"length_budget": L},
             "engine": {"max_model_len": 8192},
             "cluster": {"wait_timeout_s": wait_timeout_s},
+            "judge": judge,
         }
     )
 
@@ -279,3 +294,41 @@ async def test_verdicts_alone_touch_neither_queue_nor_recorder():
     assert pools[-1].state == "started"
     await judge.close()
     assert pools[-1].state == "closed"
+
+
+async def test_an_audited_verdict_is_kept_with_its_texts_and_a_second_opinion():
+    recorder = Recorder()
+    judge = Judge(config(audit_share=1.0, audit_verifier="math"), Queue(), recorder)
+
+    await judge.judge(group(completion("wrong", 5), completion("correct", 5, "abort")))
+    await judge.close()
+
+    [row] = recorder.audited  # an aborted one has no verdict to look at
+    assert row["rollout_id"] == "000012.2.0"
+    assert (row["prompt"], row["gold"], row["response"]) == ("2+3?", "5", "wrong")
+    assert (row["verifier"], row["status"]) == ("number", "wrong")
+    assert (row["second"]["verifier"], row["second"]["status"]) == ("math", "wrong")
+    assert row["agree"] is True
+    assert [asked[0] for asked in pools[-1].asked] == ["number", "math"]
+
+
+async def test_nothing_is_audited_when_the_share_is_nothing():
+    recorder = Recorder()
+    judge = Judge(config(audit_share=0.0), Queue(), recorder)
+
+    await judge.judge(paper_group())
+    await judge.close()
+
+    assert recorder.audited == []
+    assert len(recorder.judged) == 1
+
+
+def test_the_audited_share_is_the_share_and_the_same_everywhere():
+    names = [f"{number:06d}.0.0" for number in range(20_000)]
+
+    chosen = [name for name in names if is_audited(name, 0.05)]
+
+    assert 800 < len(chosen) < 1200
+    assert chosen == [name for name in names if is_audited(name, 0.05)]
+    assert not any(is_audited(name, 0.0) for name in names)
+    assert all(is_audited(name, 1.0) for name in names)

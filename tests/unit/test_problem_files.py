@@ -123,6 +123,9 @@ def test_an_answer_has_one_of_three_names(key: str, tmp_path: Path):
         (" 3 #### 4 ", "4"),
         ("2*3=6 #### wrong\n#### 1,080\n", "1,080"),
         ("# 5", "# 5"),
+        ("x = 1  #### not a label\nassert x", "x = 1  #### not a label\nassert x"),
+        (["1/2", "0.5"], '["1/2", "0.5"]'),
+        ({"tests": "assert π"}, '{"tests": "assert π"}'),
     ],
 )
 def test_an_answer_is_text_as_a_person_writes_it(given: Any, kept: str, tmp_path: Path):
@@ -204,7 +207,9 @@ def test_the_same_question_with_two_verifiers_is_no_repetition(tmp_path: Path):
         ({"answer": "NaN"}, "nan"),
         ({"answer": float("-inf")}, "inf"),
         ({"answer": True}, "True"),
-        ({"answer": ["2"]}, "['2']"),
+        ({"answer": []}, "[]"),
+        ({"answer": {}}, "{}"),
+        ({"answer": [float("inf")]}, "'answer'"),
         ({"answer": "\ud800"}, "surrogate"),
         ({"answer": None, "reward_model": {"style": "rule"}}, "no answer"),
         ({"reward_model": {"ground_truth": float("nan")}}, "reward_model.ground_truth"),
