@@ -111,13 +111,17 @@ def export(
 
 @app.command()
 def verify(
-    file: Annotated[Path, typer.Argument(help="JSONL rows {id, answer, response, verifier?}.")],
+    file: Annotated[Path, typer.Argument(help="JSONL rows {id, answer, response}.")],
+    settings: Annotated[list[str] | None, typer.Argument(help="judge.key=value.")] = None,
     verifier: Annotated[str, typer.Option(help="Judge for rows that name none.")] = "math",
+    compare: Annotated[
+        str | None, typer.Option(help="A second judge: print only the rows it judges otherwise.")
+    ] = None,
 ) -> None:
     """Judge answers that are already written: one JSON line each."""
-    from cluster.verify import verify_lines  # noqa: PLC0415  only this command needs it
+    from cluster.verify import verify as judge  # noqa: PLC0415  only this command needs it
 
-    verify_lines(file, verifier, typer.echo)
+    judge(file, verifier, compare, settings or [], typer.echo, _say)
 
 
 def main() -> None:

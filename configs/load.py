@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from yaml import YAMLError
 
 from configs.errors import UserError
-from configs.schema import RunConfig
+from configs.schema import JudgeConfig, RunConfig
 
 PRESETS = Path(__file__).parent / "presets"
 ENVIRONMENT_PREFIX = "LACONIC__"
@@ -37,6 +37,18 @@ def load(preset: str, arguments: list[str]) -> RunConfig:
     except OmegaConfBaseException as error:
         raise ConfigError(_one_line(error)) from error
     return validate(merged)
+
+
+def load_judge(arguments: list[str]) -> JudgeConfig:
+    """``load_judge(["judge.strictness=lenient"])``: the judges alone, for who has no run."""
+    for argument in arguments:
+        if not argument.startswith("judge."):
+            raise ConfigError(f"only judge.key=value can be set here, got {argument!r}")
+    layers = [OmegaConf.create({"judge": {}}), *map(_from_argument, arguments)]
+    try:
+        return JudgeConfig.model_validate(OmegaConf.to_container(OmegaConf.merge(*layers).judge))
+    except ValidationError as error:
+        raise ConfigError(_explain(error, "judge.")) from error
 
 
 def validate(values: Any) -> RunConfig:
@@ -149,9 +161,9 @@ def _unknown(key: str, keys: list[str]) -> str:
     return f"unknown key {key!r}; {hint}"
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, section: str = "") -> str:
     first = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"])
+    key = section + ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return _unknown(key, list(known_keys()))
     if first["type"] == "missing":

@@ -11,6 +11,7 @@ from typing import Any
 from configs.errors import UserError
 from configs.schema import JudgeConfig
 from verifiers.pool import JudgePool
+from verifiers.references import structured
 from verifiers.registry import UnknownVerifier, is_ours, path_of
 from verifiers.types import Verdict
 
@@ -23,59 +24,67 @@ class BadRow(UserError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Row:
+class AnswerRow:
     id: str | int
     answer: str
     response: str
     verifier: str
+    prompt: str
 
 
-def verify_file(
-    path: Path, default_verifier: str, config: JudgeConfig
-) -> AsyncGenerator[dict[str, Any], None]:
-    """``{id, status, extracted, detail, ms}`` for every row ``{id, answer, response, verifier?}``,
-    in the file's order, while the later ones are still being judged.
-
-    Every row is checked before this returns: it raises BadRow or UnknownVerifier, one clear line.
-    """
-    path_of(default_verifier)
-    for _ in _rows(path, default_verifier):
-        pass
-    return _judged(path, default_verifier, config)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedRow:
+    row: AnswerRow
+    verdict: Verdict
+    second: Verdict | None
+    """What the judge to compare with says."""
 
 
-async def _judged(
-    path: Path, default_verifier: str, config: JudgeConfig
-) -> AsyncGenerator[dict[str, Any], None]:
-    pool = JudgePool(config)
-    waiting: deque[tuple[_Row, asyncio.Task[Verdict]]] = deque()
-    await pool.start()
-    try:
-        for row in _rows(path, default_verifier):
-            verdict = asyncio.create_task(pool.judge(row.verifier, row.answer, row.response))
-            waiting.append((row, verdict))
-            if len(waiting) > AHEAD_PER_WORKER * config.workers:
-                yield await _report(*waiting.popleft())
-        while waiting:
-            yield await _report(*waiting.popleft())
-    finally:
-        for _, verdict in waiting:
-            verdict.cancel()
-        await pool.close()
+class AnswerFile:
+    """Rows ``{id, answer, response, verifier?, prompt?}``. All of them are checked here: BadRow or
+    UnknownVerifier, one clear line, before the first judge starts."""
+
+    def __init__(self, path: Path, default_verifier: str) -> None:
+        path_of(default_verifier)
+        self._path = path
+        self._default_verifier = default_verifier
+        self.num_rows = sum(1 for _ in self._rows())
+
+    async def judged(
+        self, config: JudgeConfig, compare: str | None = None
+    ) -> AsyncGenerator[JudgedRow, None]:
+        """Every row in the file's order, while the later ones are still being judged."""
+        pool = JudgePool(config)
+        waiting: deque[tuple[AnswerRow, list[asyncio.Task[Verdict]]]] = deque()
+        await pool.start()
+        try:
+            for row in self._rows():
+                names = [row.verifier] if compare is None else [row.verifier, compare]
+                waiting.append((row, [asyncio.create_task(_ask(pool, row, n)) for n in names]))
+                if len(waiting) > AHEAD_PER_WORKER * config.workers:
+                    yield await _finished(*waiting.popleft())
+            while waiting:
+                yield await _finished(*waiting.popleft())
+        finally:
+            for _, tasks in waiting:
+                for task in tasks:
+                    task.cancel()
+            await pool.close()
+
+    def _rows(self) -> Iterator[AnswerRow]:
+        return _rows(self._path, self._default_verifier)
 
 
-async def _report(row: _Row, waiting: "asyncio.Task[Verdict]") -> dict[str, Any]:
-    verdict = await waiting
-    return {
-        "id": row.id,
-        "status": verdict.status,
-        "extracted": verdict.extracted,
-        "detail": verdict.detail,
-        "ms": round(verdict.ms, 3),
-    }
+async def _ask(pool: JudgePool, row: AnswerRow, verifier: str) -> Verdict:
+    return await pool.judge(verifier, row.answer, row.response, row.prompt)
 
 
-def _rows(path: Path, default_verifier: str) -> Iterator[_Row]:
+async def _finished(row: AnswerRow, tasks: "list[asyncio.Task[Verdict]]") -> JudgedRow:
+    verdicts = [await task for task in tasks]
+    return JudgedRow(row=row, verdict=verdicts[0], second=verdicts[1] if verdicts[1:] else None)
+
+
+def _rows(path: Path, default_verifier: str) -> Iterator[AnswerRow]:
     try:
         with path.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, start=1):
@@ -85,7 +94,7 @@ def _rows(path: Path, default_verifier: str) -> Iterator[_Row]:
         raise BadRow(f"{path} cannot be read: {error}") from error
 
 
-def _row(line: str, where: str, default_verifier: str) -> _Row:
+def _row(line: str, where: str, default_verifier: str) -> AnswerRow:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -97,12 +106,23 @@ def _row(line: str, where: str, default_verifier: str) -> _Row:
     if missing:
         raise BadRow(f"{where}: {' and '.join(missing)} missing")
     _require(row, "id", (str, int), where)
-    _require(row, "answer", (str, int, float), where)
+    _require(row, "answer", (str, int, float, list, dict), where)
     _require(row, "response", (str,), where)
-    verifier = _verifier(row.get("verifier", default_verifier), where, default_verifier)
-    return _Row(
-        id=row["id"], answer=str(row["answer"]), response=row["response"], verifier=verifier
+    _require({"prompt": row.get("prompt") or ""}, "prompt", (str,), where)
+    return AnswerRow(
+        id=row["id"],
+        answer=_answer(row["answer"], where),
+        response=row["response"],
+        verifier=_verifier(row.get("verifier", default_verifier), where, default_verifier),
+        prompt=row.get("prompt") or "",
     )
+
+
+def _answer(value: Any, where: str) -> str:
+    try:
+        return structured(value) if isinstance(value, list | dict) else str(value)
+    except ValueError as error:
+        raise BadRow(f"{where}: answer is not JSON ({error})") from error
 
 
 def _verifier(name: object, where: str, default_verifier: str) -> str:

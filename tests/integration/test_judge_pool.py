@@ -20,7 +20,7 @@ from verifiers.judge_process import ROOT
 from verifiers.pool import MAX_RESPONSE_CHARS, JudgePool
 from verifiers.registry import UnknownVerifier
 from verifiers.types import Status
-from verifiers.verify_file import verify_file
+from verifiers.verify_file import AnswerFile
 
 STRANGE = "tests.strange_judges"
 HANGING = [r"(x+y+z+w)^{500}", r"\prod_{i=1}^{9999} (x+i)"]
@@ -340,10 +340,11 @@ async def test_a_file_is_judged_by_real_processes(tmp_path: Path):
     ]
     path.write_text("\n".join(map(json.dumps, rows)))
 
-    results = [row async for row in verify_file(path, "math", JudgeConfig(timeout_s=60.0))]
+    file = AnswerFile(path, "math")
+    results = [row async for row in file.judged(JudgeConfig(timeout_s=60.0))]
 
-    assert [row["id"] for row in results] == list(range(len(GOLDEN)))
-    assert [row["status"] for row in results] == [status for *_, status in GOLDEN]
+    assert [row.row.id for row in results] == list(range(len(GOLDEN)))
+    assert [row.verdict.status for row in results] == [status for *_, status in GOLDEN]
 
 
 def keepers_left(pool: JudgePool) -> list[threading.Thread]:

@@ -7,7 +7,7 @@ import pytest
 from configs.schema import JudgeConfig
 from verifiers.registry import UnknownVerifier
 from verifiers.types import Verdict
-from verifiers.verify_file import AHEAD_PER_WORKER, BadRow, verify_file
+from verifiers.verify_file import AHEAD_PER_WORKER, AnswerFile, BadRow
 
 GOOD = '{"id": 1, "answer": "5", "response": "5"}\n'
 
@@ -58,12 +58,9 @@ async def test_rows_come_in_the_order_of_the_file_whoever_is_judged_first(tmp_pa
         '{"id": 7, "answer": "x", "response": "last", "verifier": "contains", "more": 1}\n',
     )
 
-    rows = [row async for row in verify_file(path, "math", JudgeConfig())]
+    rows = [row async for row in AnswerFile(path, "math").judged(JudgeConfig())]
 
-    assert rows == [
-        {"id": "a", "status": "wrong", "extracted": "first", "detail": "d", "ms": 1.235},
-        {"id": 7, "status": "wrong", "extracted": "last", "detail": "d", "ms": 1.235},
-    ]
+    assert [(row.row.id, row.verdict.extracted) for row in rows] == [("a", "first"), (7, "last")]
     assert fake_pool[0].asked == [("math", "5", "first"), ("contains", "x", "last")]
     assert fake_pool[0].closed
 
@@ -72,7 +69,7 @@ async def test_a_file_longer_than_what_is_asked_at_once_keeps_its_order(tmp_path
     rows = [{"id": i, "answer": "5", "response": "5"} for i in range(5 * AHEAD_PER_WORKER)]
     path = write(tmp_path, "\n".join(map(json.dumps, rows)))
 
-    ids = [row["id"] async for row in verify_file(path, "math", JudgeConfig())]
+    ids = [row.row.id async for row in AnswerFile(path, "math").judged(JudgeConfig())]
 
     assert ids == list(range(5 * AHEAD_PER_WORKER))
 
@@ -80,7 +77,7 @@ async def test_a_file_longer_than_what_is_asked_at_once_keeps_its_order(tmp_path
 async def test_a_long_file_is_reported_while_it_is_read(tmp_path, fake_pool):
     path = write(tmp_path, GOOD * 1000)
 
-    rows = verify_file(path, "math", JudgeConfig())
+    rows = AnswerFile(path, "math").judged(JudgeConfig())
     async for _ in rows:
         break
     await rows.aclose()
@@ -97,7 +94,8 @@ async def test_a_long_file_is_reported_while_it_is_read(tmp_path, fake_pool):
         ('{"id": 1, "answer": "  ", "response": ""}', "answer missing"),
         ('{"answer": "1", "response": "1"}', "id missing"),
         ('{"id": true, "answer": "1", "response": ""}', "id must be str or int, got bool"),
-        ('{"id": 1, "answer": ["1"], "response": ""}', "answer must be str or int or float"),
+        ('{"id": 1, "answer": true, "response": ""}', "answer must be str or int or float"),
+        ('{"id": 1, "answer": "1", "response": "", "prompt": 1}', "prompt must be str"),
         ('{"id": 1, "answer": "1", "response": 5}', "response must be str, got int"),
         ("[1]", "a row is an object"),
         ("{", "not JSON"),
@@ -112,7 +110,7 @@ def test_a_bad_row_stops_everything_before_a_judge_starts(tmp_path, fake_pool, l
     path = write(tmp_path, GOOD + "\n" + line + "\n" + GOOD)
 
     with pytest.raises(BadRow, match=message) as caught:
-        verify_file(path, "math", JudgeConfig())
+        AnswerFile(path, "math")
 
     assert str(caught.value).startswith(f"{path}:3: ")
     assert "\n" not in str(caught.value)
@@ -123,14 +121,14 @@ async def test_code_named_by_the_caller_may_be_named_by_a_row_too(tmp_path, fake
     judge = "tests.strange_judges:hangs"
     row = '{"id": 1, "answer": "1", "response": "", "verifier": "%s"}'
 
-    rows = [r async for r in verify_file(write(tmp_path, row % judge), judge, JudgeConfig())]
+    rows = [r async for r in AnswerFile(write(tmp_path, row % judge), judge).judged(JudgeConfig())]
 
     assert len(rows) == 1
 
 
 def test_an_unknown_default_verifier_is_refused(tmp_path):
     with pytest.raises(UnknownVerifier, match="did you mean 'math'"):
-        verify_file(write(tmp_path, GOOD), "mathh", JudgeConfig())
+        AnswerFile(write(tmp_path, GOOD), "mathh")
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe{}"])
@@ -139,4 +137,4 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, content):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(BadRow, match=r"rows\.jsonl cannot be read"):
-        verify_file(path, "math", JudgeConfig())
+        AnswerFile(path, "math")
