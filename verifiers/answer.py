@@ -20,6 +20,7 @@ _NUMBER = re.compile(
     re.VERBOSE,
 )
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*+\{")
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _MARKED_LINE = re.compile(r"^####[ \t]*+(\S[^\n]*)", re.MULTILINE)
 _PHRASE = re.compile(r"\banswer\b[ \t*]*+(?:is|:|=)[ \t]*+:?[ \t*]*+", re.IGNORECASE)
 _IN_DOLLARS = re.compile(r"\$\$?([^$]+)\$")
@@ -37,9 +38,15 @@ def judged_part(response: str, part: Part = "after_think") -> str:
 def stated_answer(task: Task, response: str) -> str | None:
     """The last box, else a last line ``#### …``, else what "the answer is" names."""
     text = judged_part(response, task.rules.part)
+    committed = committed_answer(task, text)
+    return committed or (None if task.rules.part == "last_box" else phrased(text))
+
+
+def committed_answer(task: Task, part: str) -> str | None:
+    """The last box of the judged part, else its last line ``#### …``."""
     if task.rules.part == "last_box":
-        return text or None
-    return last_boxed(text) or marked(text) or phrased(text)
+        return part or None
+    return last_boxed(part) or marked(part)
 
 
 def references(answer: str) -> list[str]:
@@ -86,14 +93,14 @@ def last_boxed(text: str) -> str | None:
 
 def all_boxed(text: str) -> list[str]:
     """Contents of every box that closes, in order; a box inside another belongs to it."""
+    closing = _closing_braces(text)
     found: list[str] = []
     place = 0
     while match := _BOX.search(text, place):
-        end = _closing_brace(text, match.end() - 1)
-        if end is None:
-            break
-        found.append(text[match.end() : end].strip())
-        place = end
+        end = closing.get(match.end() - 1)
+        if end is not None:
+            found.append(text[match.end() : end].strip())
+        place = match.end() if end is None else end
     return found
 
 
@@ -120,6 +127,11 @@ def phrased(text: str) -> str | None:
     return _SENTENCE_END.split(rest, maxsplit=1)[0].strip(" \t*") or None
 
 
+def last_line(text: str) -> str:
+    """The last line that is not blank; empty without one."""
+    return text.rstrip().rpartition("\n")[2].strip()
+
+
 def numbers(text: str) -> list[str]:
     """Every plain number in the text, as written: ``1,234``, ``$-3.50``, ``1/2``."""
     return [match.group() for match in _NUMBER.finditer(text[-ANSWER_TAIL_CHARS:])]
@@ -129,6 +141,18 @@ def reference_answer(answer: str) -> str:
     r"""The bare gold answer, also when the data set keeps the solution around it: ``... #### 72``
     (GSM8K) or ``... \boxed{72}`` (MATH)."""
     return (last_boxed(answer) or marked(answer) or answer).strip()
+
+
+def _closing_braces(text: str) -> dict[int, int]:
+    """Where every brace that closes does, in one pass. One that never closes hides nothing."""
+    closing: dict[int, int] = {}
+    opened: list[int] = []
+    for brace in _BRACE.finditer(text):
+        if brace.group() == "{":
+            opened.append(brace.start())
+        elif brace.group() == "}" and opened:
+            closing[opened.pop()] = brace.start()
+    return closing
 
 
 def _closing_brace(text: str, opening: int) -> int | None:
