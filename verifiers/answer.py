@@ -5,6 +5,7 @@ All of it is linear in the length of the text, because the text is hostile.
 
 import json
 import re
+from collections.abc import Iterator
 
 from verifiers.types import Part, Task
 
@@ -134,7 +135,11 @@ def last_line(text: str) -> str:
 
 def numbers(text: str) -> list[str]:
     """Every plain number in the text, as written: ``1,234``, ``$-3.50``, ``1/2``."""
-    return [match.group() for match in _NUMBER.finditer(text[-ANSWER_TAIL_CHARS:])]
+    return [match.group() for match in number_matches(text)]
+
+
+def number_matches(text: str) -> Iterator[re.Match[str]]:
+    return _NUMBER.finditer(text[-ANSWER_TAIL_CHARS:])
 
 
 def reference_answer(answer: str) -> str:

@@ -1,17 +1,20 @@
 """Judge an answer that is one plain number, as in GSM8K."""
 
 import re
+from collections import deque
+from decimal import Decimal
 from fractions import Fraction
 
 from verifiers.answer import (
+    committed_answer,
     judged_part,
-    last_boxed,
-    marked,
+    number_matches,
     numbers,
     reference_answer,
     references,
 )
-from verifiers.types import Task, Verdict
+from verifiers.types import Strictness, Task, Verdict
+from verifiers.units import PERCENT, split_percent
 
 MAX_NUMBER_CHARS = 400
 """A longer number is refused: no reference answer needs it, and big fractions cost time."""
@@ -30,26 +33,51 @@ _WORDS = re.compile(r"\\(?:text|mathrm|mbox|textbf|mathbf)\s*\{[^{}]*\}")
 def number(task: Task, response: str) -> Verdict:
     """Compare numbers as numbers: ``007``, ``7.0`` and ``$7`` are 7.
 
-    The answer is the last box, else a ``####`` line, else the last number of the text.
+    The answer is the last box, else a ``####`` line, else the last number of the text. A percent
+    sign may be missing; with "strict" it is the hundredth that it says, with "lenient" it may be
+    either, and three digits are enough where the reference is no integer.
     """
     golds = [_reference(answer) for answer in references(task.answer)]
     part = judged_part(response, task.rules.part)
-    found = part if task.rules.part == "last_box" else last_boxed(part) or marked(part)
+    found = committed_answer(task, part)
     if not found:
-        found = next(reversed(numbers(part.translate(_MINUS))), None)
+        found = _last_number(part.translate(_MINUS))
     if found is None:
         return Verdict(status="no_answer")
-    given = _number_in(found)
+    bare, is_percent = split_percent(found)
+    given = _number_in(bare)
     if given is None:
         return Verdict(status="wrong", extracted=found, detail="not one plain number")
-    return Verdict(status="correct" if given in golds else "wrong", extracted=found)
+    level = task.rules.strictness
+    is_right = any(_equal(*gold, given, is_percent, level) for gold in golds)
+    return Verdict(status="correct" if is_right else "wrong", extracted=found)
 
 
-def _reference(answer: str) -> Fraction:
-    value = read_number(reference_answer(answer))
+def _equal(
+    wanted: Fraction, wants_percent: bool, given: Fraction, is_percent: bool, level: Strictness
+) -> bool:
+    shares = wanted / (100 if wants_percent else 1), given / (100 if is_percent else 1)
+    if level == "lenient":
+        return agree_to_three_digits(wanted, given) or agree_to_three_digits(*shares)
+    return shares[0] == shares[1] if level == "strict" else wanted == given
+
+
+def _reference(answer: str) -> tuple[Fraction, bool]:
+    text, is_percent = split_percent(reference_answer(answer))
+    value = read_number(text)
     if value is None:
         raise ValueError(f"the reference answer {answer[:80]!r} is not a number")
-    return value
+    return value, is_percent
+
+
+def _last_number(text: str) -> str | None:
+    """With its percent sign, where one follows."""
+    matches = deque(number_matches(text), maxlen=1)
+    if not matches:
+        return None
+    last = matches[0]
+    percent = PERCENT.match(last.string, last.end())
+    return last.group() + (percent.group() if percent else "")
 
 
 def read_number(text: str) -> Fraction | None:
@@ -65,6 +93,15 @@ def read_number(text: str) -> Fraction | None:
         return None
     value, divisor = (Fraction(part.replace(",", "")) for part in (top, bottom or "1"))
     return value / divisor if divisor else None
+
+
+def agree_to_three_digits(wanted: Fraction, given: Fraction) -> bool:
+    """Whether the difference is below half a unit of the third digit; an integer was counted, and
+    is not rounded."""
+    if wanted == given or wanted.denominator == 1:
+        return wanted == given
+    first_digit = (Decimal(wanted.numerator) / Decimal(wanted.denominator)).adjusted()
+    return abs(wanted - given) * 2 <= Fraction(10) ** (first_digit - 2)
 
 
 def _number_in(found: str) -> Fraction | None:

@@ -67,7 +67,7 @@ def test_a_million_characters_are_read_in_one_pass(hostile):
     ],
 )
 def test_hostile_mathematics_never_reaches_the_parser(hostile, monkeypatch):
-    monkeypatch.setattr("verifiers.math_answer.parse", pytest.fail)
+    monkeypatch.setattr("verifiers.math_values.parse", pytest.fail)
     response = f"#### {hostile}"
 
     verdict = math_answer(Task(answer="7"), response)
@@ -104,7 +104,7 @@ def test_honest_mathematics_is_not_refused(honest):
 
 
 def test_plain_integers_never_reach_the_parser(monkeypatch):
-    monkeypatch.setattr("verifiers.math_answer.parse", pytest.fail)
+    monkeypatch.setattr("verifiers.math_values.parse", pytest.fail)
 
     assert math_answer(Task(answer="7"), box("8")).status == "wrong"
     assert math_answer(Task(answer="7"), box("7.0")).status == "correct"
