@@ -1,6 +1,5 @@
 """The threads of a judge pool: each keeps one judge process busy and replaces it when it must."""
 
-import contextlib
 import queue
 import threading
 import time
@@ -9,8 +8,9 @@ from dataclasses import dataclass, field, replace
 
 from configs.schema import JudgeConfig
 from verifiers.judge_process import REAP_TIMEOUT_S, JudgeDied, JudgeProcess, JudgeTimedOut
+from verifiers.nursery import Nursery
 from verifiers.pool_stats import Latencies
-from verifiers.types import Rules, Task, Verdict
+from verifiers.types import Task, Verdict
 from verifiers.verdict_cache import VerdictCache
 
 TEXT_DECIDES = ("correct", "wrong", "no_answer")
@@ -29,57 +29,6 @@ class Job:
     task: Task
     responses: tuple[str, ...]
     verdicts: "Future[list[Verdict]]" = field(default_factory=Future)
-
-
-class Nursery:
-    """Hands out judge processes, and keeps one spare warming up so that a loss costs no wait."""
-
-    def __init__(self, memory_mib: int, rules: Rules) -> None:
-        self._memory_mib = memory_mib
-        self._rules = rules
-        self._lock = threading.Lock()
-        self._family: list[JudgeProcess] = []
-        self._spare: JudgeProcess | None = None
-        self._closed = False
-
-    @property
-    def closed(self) -> bool:
-        return self._closed
-
-    def take(self) -> JudgeProcess:
-        """A process that is starting or warm. Raises JudgeDied when none can be started."""
-        with self._lock:
-            if self._closed:
-                raise JudgeDied("the judge pool was closed")
-            self._family = [process for process in self._family if process.alive]
-            taken, self._spare = self._spare or self._new(), None
-            with contextlib.suppress(JudgeDied):  # no room for a spare: the next call tries again
-                self._spare = self._new()
-            return taken
-
-    def can_hand_over(self) -> bool:
-        """Whether ``take`` would give a process that judges at once."""
-        with self._lock:
-            if self._spare is None or not self._spare.alive:
-                return True  # nothing to wait for: a fresh one is as good as it gets
-            return self._spare.wait_ready(0)
-
-    def close(self) -> None:
-        """Kill every process it handed out; each keeper lets go of its own."""
-        with self._lock:
-            self._closed = True
-            for process in self._family:
-                process.end()
-            if self._spare:
-                self._spare.kill()
-
-    def _new(self) -> JudgeProcess:
-        try:
-            process = JudgeProcess(self._memory_mib, self._rules)
-        except OSError as error:
-            raise JudgeDied(f"no judge process can be started: {error}") from error
-        self._family.append(process)
-        return process
 
 
 class JudgeKeeper:
@@ -172,23 +121,16 @@ class JudgeKeeper:
         must_retire = reply.pop("retire")
         verdict = Verdict(**reply)
         self.num_errors += verdict.status == "error"
-        if must_retire or self._is_due():
+        if must_retire or self._num_since_renewal >= self._config.recycle_after:
             self._renew()
         return verdict
 
     def _ready_process(self) -> JudgeProcess:
-        """A warm process; waits for it, at most for the process's own start limit."""
         if self._process is None or not self._process.alive:
             self._drop_process()
             self._process = self._nursery.take()
         self._process.wait_ready()
         return self._process
-
-    def _is_due(self) -> bool:
-        """Time to recycle; it goes on meanwhile, until its successor is warm."""
-        return (
-            self._num_since_renewal >= self._config.recycle_after and self._nursery.can_hand_over()
-        )
 
     def _renew(self) -> None:
         """Replace the process now; if that fails, the next job tries again and reports why."""

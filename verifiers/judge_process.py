@@ -1,26 +1,20 @@
-"""One judge process seen from outside: start it, ask it, kill it. Blocking, every wait bounded."""
+"""One judge process seen from outside: ask it, kill it. Blocking, every wait bounded."""
 
 import contextlib
 import json
 import os
 import select
 import signal
-import subprocess
-import sys
-import tempfile
 import time
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from typing import IO, Any
 
-from verifiers.types import Rules, Task
+from verifiers.types import Task
 
-ROOT = Path(__file__).resolve().parents[1]
-START_TIMEOUT_S = 120.0
-"""Longest wait for a judge process to have imported its libraries; seconds on an idle machine."""
+READY_TIMEOUT_S = 30.0
+"""Longest wait for a process that was just forked to give up what it does not need."""
 
 REAP_TIMEOUT_S = 10.0
-KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH")
 
 
 class JudgeDied(Exception):
@@ -32,58 +26,42 @@ class JudgeTimedOut(Exception):
 
 
 class JudgeProcess:
-    """Starts at once; ``wait_ready`` before the first ``ask``.
+    """``wait_ready`` before the first ``ask``; ``kill`` at the end, always.
 
-    The thread that makes it must live as long as it: Linux ties the child to that thread.
+    It is the child of another process, which reaps it when ``reap`` is called and not before: until
+    then its id, which is its process group's too, means this process and no other.
     """
 
-    def __init__(self, memory_mib: int, rules: Rules) -> None:
-        given = json.dumps(asdict(rules))
-        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  as long as the process
-        self._process = subprocess.Popen(
-            [
-                sys.executable,
-                "-P",
-                "-m",
-                "verifiers.worker",
-                str(memory_mib),
-                str(os.getpid()),
-                given,
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._complaints,
-            bufsize=0,
-            cwd="/",
-            env=_environment(),
-            start_new_session=True,
-        )
-        assert self._process.stdin and self._process.stdout
-        self._stdin = self._process.stdin.fileno()
-        self._stdout = self._process.stdout.fileno()
+    def __init__(
+        self,
+        pid: int,
+        to_judge: int,
+        from_judge: int,
+        complaints: IO[bytes],
+        reap: Callable[[int], int | None],
+    ) -> None:
+        self.pid = pid
+        self._stdin, self._stdout = to_judge, from_judge
+        self._complaints = complaints
+        self._reap = reap
+        self._pidfd = os.pidfd_open(pid)
         os.set_blocking(self._stdin, False)
         os.set_blocking(self._stdout, False)
         self._received = b""
-        self._ready = False
-        self._start_deadline = time.monotonic() + START_TIMEOUT_S
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+        self._ready = self._reaped = self._closed = False
 
     @property
     def alive(self) -> bool:
-        return self._process.poll() is None
+        return not (self._closed or self._reaped) and not _readable(self._pidfd, 0.0)
 
-    def wait_ready(self, timeout_s: float = START_TIMEOUT_S) -> bool:
-        """Whether it is ready within the time. Raises JudgeDied when it cannot become ready."""
-        deadline = min(time.monotonic() + timeout_s, self._start_deadline)
-        if not self._ready:
-            with contextlib.suppress(JudgeTimedOut):
-                self._ready = self._read_line(deadline).get("ready", False)
-        if not self._ready and time.monotonic() >= self._start_deadline:
-            raise JudgeDied(f"judge process not ready after {START_TIMEOUT_S:g} s")
-        return self._ready
+    def wait_ready(self) -> None:
+        """Raises JudgeDied when it cannot become ready."""
+        if self._ready:
+            return
+        try:
+            self._ready = self._read_line(time.monotonic() + READY_TIMEOUT_S).get("ready", False)
+        except JudgeTimedOut:
+            raise JudgeDied(f"judge process not ready after {READY_TIMEOUT_S:g} s") from None
 
     def ask(self, path: str, task: Task, response: str, timeout_s: float) -> dict[str, Any]:
         """The worker's reply. Raises JudgeTimedOut or JudgeDied; then it must be replaced."""
@@ -94,17 +72,25 @@ class JudgeProcess:
 
     def end(self) -> None:
         """Kill it and everything it started. From any thread; ``kill`` must still follow."""
-        if self._process.poll() is None:
+        if not self._reaped:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+                os.killpg(self.pid, signal.SIGKILL)
 
     def kill(self) -> None:
         """``end`` it, reap it, let go of its pipes. Safe to call twice."""
+        if self._closed:
+            return
         self.end()
-        self._process.wait(REAP_TIMEOUT_S)
-        for stream in (self._process.stdin, self._process.stdout, self._complaints):
-            if stream:
-                stream.close()
+        if not self._reaped and _readable(self._pidfd, REAP_TIMEOUT_S):
+            self._exit_code()
+        self._closed = True
+        for fd in (self._stdin, self._stdout, self._pidfd):
+            os.close(fd)
+        self._complaints.close()
+
+    def _exit_code(self) -> int | None:
+        self._reaped = True
+        return self._reap(self.pid)
 
     def _write(self, data: bytes, deadline: float) -> None:
         left = memoryview(data)
@@ -127,19 +113,19 @@ class JudgeProcess:
         return json.loads(line)
 
     def _wait(self, fd: int, event: int, deadline: float) -> None:
-        poll = select.poll()
-        poll.register(fd, event)
-        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        if not _ready(fd, event, max(0.0, deadline - time.monotonic())):
             raise JudgeTimedOut
 
     def _death(self) -> JudgeDied:
         """Why it is gone: its exit and the last line that it wrote to stderr."""
-        try:
-            code = self._process.wait(REAP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
+        if not _readable(self._pidfd, REAP_TIMEOUT_S):
             return JudgeDied("judge process closed its pipe")
         self._complaints.seek(0)
         lines = self._complaints.read().decode(errors="replace").strip().splitlines()
+        self.end()  # what it started: the group is there until the process is reaped
+        code = self._exit_code()
+        if code is None:
+            return JudgeDied("judge process is gone with the one it came from")
         how = f"exited with {code}" if code >= 0 else f"died of {_signal_name(-code)}"
         return JudgeDied(f"judge process {how}" + (f": {lines[-1][:300]}" if lines else ""))
 
@@ -149,10 +135,11 @@ def _signal_name(number: int) -> str:
     return f"{name} (out of memory?)" if number == signal.SIGKILL else name
 
 
-def _environment() -> dict[str, str]:
-    """No secrets: what Python needs, our root and the user's plug-ins, and a fixed hash seed, so
-    that sympy orders its terms the same way everywhere."""
-    kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
-    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-    python_path = os.pathsep.join([str(ROOT), *map(os.path.abspath, paths)])
-    return kept | {"PYTHONPATH": python_path, "PYTHONHASHSEED": "0"}
+def _readable(fd: int, timeout_s: float) -> bool:
+    return _ready(fd, select.POLLIN, timeout_s)
+
+
+def _ready(fd: int, event: int, timeout_s: float) -> bool:
+    poll = select.poll()
+    poll.register(fd, event)
+    return bool(poll.poll(1000 * timeout_s))

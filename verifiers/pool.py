@@ -2,7 +2,7 @@
 else.
 
 Each process is kept by one thread that may block on it, so the pool works from any event loop and
-any thread. One more process is kept warm: a lost one is replaced at once.
+any thread. A lost process is replaced in milliseconds, by a fork of one that has all libraries.
 """
 
 import asyncio
@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 
 from configs.schema import JudgeConfig
-from verifiers.judge_keeper import Job, JudgeKeeper, Nursery, PoolClosed
-from verifiers.judge_process import REAP_TIMEOUT_S, START_TIMEOUT_S, JudgeDied
+from verifiers.judge_keeper import Job, JudgeKeeper, PoolClosed
+from verifiers.judge_process import REAP_TIMEOUT_S, JudgeDied
+from verifiers.nursery import START_TIMEOUT_S, Nursery
 from verifiers.pool_stats import Latencies, PoolStats
 from verifiers.registry import path_of
 from verifiers.room import Room

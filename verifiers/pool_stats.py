@@ -20,7 +20,7 @@ class PoolStats:
     errors: int
     """Verdicts with status ``error``."""
     workers: int
-    """Judge processes at work now, the warm spare not counted."""
+    """Judge processes at work now."""
     waiting: int = 0
     """Responses that are being judged or wait for it."""
     ms_p50: float = 0.0

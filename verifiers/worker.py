@@ -1,7 +1,6 @@
-"""A judge process: JSON lines in, JSON lines out, until its input ends or it is killed.
+"""What a judge process does: JSON lines in, JSON lines out, until its input ends or it is killed.
 
-Started by ``verifiers.judge_process``; runs what parses model text, so it gives up what it does
-not need before it reads the first line.
+It runs what parses model text, so it gives up what it does not need before it reads a line.
 """
 
 import json
@@ -12,7 +11,6 @@ from dataclasses import asdict
 from typing import Any
 
 from verifiers.judging import judged
-from verifiers.parent import die_with_parent
 from verifiers.types import Rules, Task, Verdict
 
 MIB = 1024 * 1024
@@ -22,13 +20,10 @@ SLOW_MS = 20.0
 """A faster verdict cannot have filled the memory."""
 
 
-def main() -> None:
-    memory_mib, parent = int(sys.argv[1]), int(sys.argv[2])
-    rules = _rules(sys.argv[3])
-    die_with_parent(parent)
+def serve(memory_mib: int, rules: Rules) -> None:
+    """Runs in a process of its own, forked by ``verifiers.mother``."""
     _limit(memory_mib)
     requests, replies = _private_pipes()
-    _warm_up()
     room = _Room(memory_mib)
     replies.write(b'{"ready": true}\n')
     replies.flush()
@@ -43,6 +38,9 @@ def main() -> None:
 
 
 def _limit(memory_mib: int) -> None:
+    needed = _memory_bytes("VmSize")
+    if needed >= memory_mib * MIB:
+        sys.exit(f"judge.memory_mib {memory_mib} is below the {needed // MIB} MiB it starts with")
     for kind, wanted in (
         (resource.RLIMIT_AS, memory_mib * MIB),
         (resource.RLIMIT_CORE, 0),
@@ -63,29 +61,21 @@ def _private_pipes() -> tuple[Any, Any]:
     return requests, replies
 
 
-def _warm_up() -> None:
-    """Pay for sympy's import and for the parser's tables now, not in the first verdict."""
-    task = Task(answer=r"\frac{1}{2}x^2")
-    judged("verifiers.math_answer:math_answer", task, r"\boxed{x^2 - \frac{x^2}{2}}")
-
-
 class _Room:
     """Tells whether memory ran short. Math libraries swallow MemoryError, and what they say after
     it is not a verdict."""
 
     def __init__(self, memory_mib: int) -> None:
-        before = self._peak_bytes()
+        before = _memory_bytes("VmPeak")
         self._alarm = before + (memory_mib * MIB - before) // 3  # a table that doubles stops there
 
     def ran_short(self) -> bool:
-        return self._peak_bytes() > self._alarm
+        return _memory_bytes("VmPeak") > self._alarm
 
-    @staticmethod
-    def _peak_bytes() -> int:
-        if sys.platform != "linux":
-            return 0
-        with open("/proc/self/status", encoding="ascii") as lines:
-            return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmPeak"))
+
+def _memory_bytes(what: str) -> int:
+    with open("/proc/self/status", encoding="ascii") as lines:
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(what))
 
 
 def _answer(path: str, task: Task, response: str, room: _Room) -> dict[str, Any]:
@@ -100,12 +90,3 @@ def _answer(path: str, task: Task, response: str, room: _Room) -> dict[str, Any]
         detail = "the judge process ran out of memory"
         verdict = Verdict(status="error", detail=detail, ms=verdict.ms)
     return asdict(verdict) | {"retire": short}
-
-
-def _rules(given: str) -> Rules:
-    values = json.loads(given)
-    return Rules(**values | {"guards": tuple(values["guards"])})
-
-
-if __name__ == "__main__":
-    main()

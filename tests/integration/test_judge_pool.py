@@ -16,7 +16,7 @@ import pytest
 from configs.schema import JudgeConfig
 from tests.golden_verdicts import GOLDEN, box
 from verifiers.judge_keeper import PoolClosed
-from verifiers.judge_process import ROOT
+from verifiers.nursery import ROOT
 from verifiers.pool import MAX_RESPONSE_CHARS, JudgePool
 from verifiers.registry import UnknownVerifier
 from verifiers.types import Status
@@ -189,6 +189,48 @@ async def test_a_judge_killed_from_outside_is_replaced():
     await pool.close()
 
 
+async def test_judges_come_back_when_the_process_that_they_are_forked_from_dies():
+    pool = JudgePool(JudgeConfig(workers=2))
+    await pool.start()
+    facts = json.loads((await pool.judge(f"{STRANGE}:tells", "", "1")).extracted or "")
+    mother = int(Path(f"/proc/{facts['pid']}/stat").read_text().rpartition(")")[2].split()[1])
+    assert mother != os.getpid()
+
+    os.kill(mother, 9)
+    assert await is_gone(facts["pid"])
+
+    statuses = [(await pool.judge("number", "1", f"{i}")).status for i in range(1, 5)]
+    assert statuses == ["correct", "wrong", "wrong", "wrong"]
+    both = [pool.judge(f"{STRANGE}:sleeps", "", seconds) for seconds in ("0.5", "0.51")]
+    assert [v.status for v in await asyncio.gather(*both)] == ["correct", "correct"]
+    assert pool.stats.workers == 2
+    await pool.close()
+    assert await is_gone(mother)
+
+
+async def test_a_full_queue_makes_whoever_asks_wait_and_loses_nothing():
+    pool = JudgePool(JudgeConfig(workers=1, queue_size=4))
+    await pool.start()
+    most = 0
+
+    async def watch() -> None:
+        nonlocal most
+        while True:
+            most = max(most, pool.stats.waiting)
+            await asyncio.sleep(0)
+
+    watching = asyncio.create_task(watch())
+    responses = [[str(4 * i + j) for j in range(4)] for i in range(50)]
+    verdicts = await asyncio.gather(*(pool.judge_many("number", "7", r) for r in responses))
+    watching.cancel()
+    await pool.close()
+
+    statuses = [verdict.status for group in verdicts for verdict in group]
+    assert statuses == ["correct" if i == 7 else "wrong" for i in range(200)]
+    assert 0 < most <= 4
+    assert pool.stats.waiting == 0
+
+
 async def test_a_judge_process_has_limits_a_session_of_its_own_and_no_secrets(monkeypatch):
     monkeypatch.setenv("SOME_API_TOKEN", "secret")
     pool = JudgePool(JudgeConfig(workers=1, memory_mib=777))
@@ -327,7 +369,7 @@ async def test_an_unknown_verifier_is_the_users_error(pool):
 
 async def test_a_pool_that_cannot_start_says_why():
     pool = JudgePool(JudgeConfig(workers=2, memory_mib=48))
-    with pytest.raises(RuntimeError, match="judge processes do not start"):
+    with pytest.raises(RuntimeError, match=r"do not start.* judge\.memory_mib 48 is below the"):
         await pool.start()
     assert pool.stats.workers == 0
 
