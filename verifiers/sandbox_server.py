@@ -38,6 +38,25 @@ MAX_WIPED = 1000
 UID = 1000
 """What programs run as inside; outside it is the caller, or nobody's id when that is root."""
 
+LOADER = f"""
+import builtins, sys
+builtins.exit = builtins.quit = sys.exit
+sys.argv = [{PROGRAM!r}]
+def load():
+    names = globals()
+    try:
+        with open({PROGRAM!r}, "rb") as file:
+            return compile(file.read(), {PROGRAM!r}, "exec")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        sys.exit(f"{{type(error).__name__}}: {{error}}")
+    finally:
+        for name in ("builtins", "sys", "load"):
+            del names[name]
+exec(load())
+"""
+"""Gives a program the ``exit`` that Python without site-packages lacks, and nothing else. What
+cannot be compiled is told without a traceback."""
+
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1"}
 """All that a program sees: sets are ordered the same way in every verdict."""
 
@@ -52,7 +71,7 @@ def main() -> None:
 
 def serve(interpreter: str, libraries: str, uid: int) -> None:
     give_up_privileges(uid)
-    command = [interpreter, "-P", "-s", "-S", PROGRAM]
+    command = [interpreter, "-P", "-s", "-S", "-c", LOADER]
     environment = ENVIRONMENT | ({"LD_LIBRARY_PATH": libraries} if libraries else {})
     requests, replies = os.fdopen(0, "rb", closefd=False), os.fdopen(1, "wb", closefd=False)
     reply: dict[str, Any] = {"ready": True}
