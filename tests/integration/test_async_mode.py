@@ -36,7 +36,8 @@ def run_dir(world: World) -> Path:
     driver = subprocess.Popen(
         command(
             "train", "tiny", *world.settings, "name=async", "max_lag=1", f"steps={STEPS}",
-            f"batch.problems={GROUPS}", "recorder.seal_s=0.5",
+            f"batch.problems={GROUPS}", "recorder.seal_s=0.5", "judge.actors=2",
+            "judge.audit_share=0.5", "judge.audit_verifier=number",
         ),
     )  # fmt: skip
     ended = threading.Event()
@@ -51,6 +52,28 @@ def run_dir(world: World) -> Path:
         ended.set()
         driver.kill()
     return folder
+
+
+def test_a_share_of_the_verdicts_is_kept_with_a_second_opinion(run_dir: Path):
+    audited = list(read_jsonl(run_dir / "verdicts.jsonl"))
+    rollouts = {row["rollout_id"]: row for row in latest_rollouts(run_dir).to_pylist()}
+
+    assert 0.3 * len(rollouts) < len(audited) < 0.7 * len(rollouts)
+    assert len({row["rollout_id"] for row in audited}) == len(audited)
+    for row in audited:
+        rollout = rollouts[row["rollout_id"]]
+        assert (row["status"], row["extracted"]) == (rollout["verdict"], rollout["answer"])
+        assert row["second"]["verifier"] == "number"
+        assert row["agree"] == (row["second"]["status"] == row["status"])
+
+
+def test_both_judges_worked_and_said_how_long_it_took(run_dir: Path):
+    last = list(read_jsonl(run_dir / "metrics.jsonl"))[-1]
+
+    assert last["judge_workers"] == 2
+    assert last["judge_judged"] >= last["rollouts"]
+    assert 0 < last["judge_ms_p50"] <= last["judge_ms_p99"]
+    assert last["judge_errors"] == last["judge_killed"] == 0
 
 
 def test_rollouts_are_written_while_the_learner_steps(run_dir: Path):

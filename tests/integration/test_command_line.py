@@ -124,3 +124,75 @@ def test_verify_judges_a_file_line_by_line(laconic: Laconic, tmp_path: Path):
         ("4", "correct"),
     ]
     assert {"extracted", "ms"} <= verdicts[0].keys()
+
+
+def test_verify_shows_where_two_judges_disagree(laconic: Laconic, tmp_path: Path):
+    rows = [
+        {"id": "same", "answer": "4", "response": r"so \boxed{4}"},
+        {"id": "form", "answer": r"\frac{1}{2}", "response": r"so \boxed{0.5}"},
+        {"id": "many", "answer": ["a half", r"\frac{1}{2}"], "response": r"so \boxed{0.5}"},
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    done = laconic("verify", str(path), "--compare", "string", "judge.workers=1")
+
+    [form, many] = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (form["id"], many["id"]) == ("form", "many")
+    assert (form["first"]["verifier"], form["first"]["status"]) == ("math", "correct")
+    assert (form["second"]["verifier"], form["second"]["status"]) == ("string", "wrong")
+    assert "math and string agree on 1 of 3 rows (33.33 %)" in done.stderr
+    assert "math says correct, string says wrong: 2" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["judge.strictnes=strict"], "did you mean 'judge.strictness'"),
+        (["judge.strictness=very"], "judge.strictness='very'"),
+        (["judge.workers=0"], "judge.workers=0"),
+        (["steps=3"], "only judge.key=value can be set here"),
+        (["--compare", "maths"], "did you mean 'math'"),
+    ],
+)
+def test_verify_refuses_what_it_cannot_set(
+    laconic: Laconic, tmp_path: Path, arguments: list[str], words: str
+):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"id": 1, "answer": "4", "response": "4"}\n')
+
+    assert words in one_line(laconic, "verify", str(path), *arguments)
+
+
+def test_validate_names_the_references_that_no_judge_can_use(
+    laconic: Laconic, world: World, tmp_path: Path
+):
+    path = tmp_path / "rows.jsonl"
+    rows = [
+        {"id": 1, "prompt": "a", "answer": "4"},
+        {"id": 2, "prompt": "b", "answer": "seventy", "verifier": "number"},
+        {"id": 3, "prompt": "c", "answer": "(", "verifier": "regex"},
+        {"id": 4, "prompt": "d", "answer": {"cases": []}, "verifier": "python"},
+        {"id": 5, "prompt": "e", "answer": {"schema": {"type": "objekt"}}, "verifier": "json"},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = [*world.settings, f"data.train={path}", "data.verifier=math"]
+
+    done = laconic("validate", "tiny", *settings)
+
+    warned = [line for line in done.stderr.splitlines() if "rows.jsonl row" in line]
+    assert done.returncode == 0
+    assert [f"row {n}:" in line for n, line in zip((2, 3, 4, 5), warned, strict=True)] == [True] * 4
+    assert "'seventy' is not a number" in warned[0]
+    assert "5 problems to learn from" in done.stdout
+    assert "4 useless reference answers" in done.stdout
+
+
+def test_validate_refuses_data_of_which_nothing_can_be_judged(
+    laconic: Laconic, world: World, tmp_path: Path
+):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"id": 1, "prompt": "a", "answer": "many"}\n')
+    settings = [*world.settings, f"data.train={path}", "data.verifier=number"]
+
+    assert "no reference answer can be judged" in one_line(laconic, "validate", "tiny", *settings)
