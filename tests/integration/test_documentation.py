@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from verifiers.python_code import python_code
+from verifiers.registry import VERIFIERS
+from verifiers.types import Task
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 RUN_BY_OTHER_TESTS = {
@@ -47,7 +51,8 @@ def run(line: str, folder: Path) -> str:
 
 
 def test_the_pages_that_have_commands_are_these():
-    assert [page.name for page in PAGES if commands(page)] == ["README.md", "operations.md"]
+    pages = ["README.md", "operations.md", "verifiers.md"]
+    assert [page.name for page in PAGES if commands(page)] == pages
 
 
 @pytest.mark.timeout(1200)
@@ -88,3 +93,26 @@ def test_the_operations_page_is_true(tmp_path: Path):
     python = blocks(ROOT / "docs/operations.md", "python")[0]
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{python}\nassert table.num_rows == 1280"
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+
+
+def test_the_verifiers_page_is_true(tmp_path: Path):
+    page = ROOT / "docs/verifiers.md"
+    (tmp_path / "my_judge.py").write_text(blocks(page, "python")[0])
+    row = {"id": "1", "answer": "4", "response": r"so \boxed{4.01}"}
+    (tmp_path / "answers.jsonl").write_text(json.dumps(row) + "\n")
+
+    printed = {line: run(line, tmp_path) for line in commands(page)}
+
+    own = printed["env PYTHONPATH=. laconic verify answers.jsonl --verifier my_judge:close_enough"]
+    assert json.loads(own)["status"] == "correct"
+    assert json.loads(printed["laconic verify answers.jsonl"])["status"] == "wrong"
+
+
+def test_the_verifiers_page_names_every_judge_and_its_examples_are_references():
+    page = ROOT / "docs/verifiers.md"
+    assert set(re.findall(r"^\| `(\w+)` \|", page.read_text(), re.MULTILINE)) >= set(VERIFIERS)
+
+    program = "```python\ndef add(a, b): return a + b\nif __name__ == '__main__':\n"
+    program += "    import sys\n    print(add(*map(int, sys.stdin.read().split() or (0, 0))))\n```"
+    for line in blocks(page, "json")[0].splitlines():
+        assert python_code(Task(answer=line), program).status == "correct", line
