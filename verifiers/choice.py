@@ -24,7 +24,7 @@ _NAMED = re.compile(r"\s*+(?:(?:the|option|choice|answer|letter)\b[ \t:]*+)*+", 
 _CHOICE = re.compile(
     r"(?P<open>[(\[]?)\s*+(?P<name>[A-Za-z1-9])(?:\s*+(?P<close>[)\]]|[.:](?!\w)))?+"
 )
-_CONTINUES = re.compile(r"[\w'’^+*/=<>-]|[.,]\d")
+_CONTINUES = re.compile(r"[\w'’-]|[.,]\d|\s*+[\^+*=]|\s++[<>]")
 _ANOTHER = re.compile(r"\s*+(?:(?:[,/;&]|and\b|or\b)\s*+)++", re.IGNORECASE)
 _GOES_ON = re.compile(r"\s*+(?:$|[^\w\s]|(?:because|since|as|for|and|or|with|which|is)\b)")
 """What may follow a bare ``A``, ``I`` or small letter; before anything else it is a word."""

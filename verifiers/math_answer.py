@@ -16,7 +16,7 @@ from verifiers.math_values import (
     parsed,
     parsed_once,
 )
-from verifiers.number import agree_to_three_digits, read_number
+from verifiers.number import agree_loosely, agree_to_three_digits, read_number
 from verifiers.types import Strictness, Task, Verdict
 from verifiers.units import contradict, split_percent, split_unit
 
@@ -58,7 +58,7 @@ def _reference(answer: str) -> _Side:
     gold = _side(reference_answer(answer))
     if not gold.bare:
         raise ValueError("the reference answer is empty")
-    if gold.value is None and not refusal(gold.text) and not parsed_once(gold.rest):
+    if gold.value is None and not refusal(gold.text) and not parsed_once(gold.rest, is_exact=False):
         raise ValueError(f"the reference answer {gold.text[:80]!r} cannot be parsed")
     return gold
 
@@ -108,7 +108,7 @@ def _equal_numbers(wanted: Fraction, given: Fraction, level: Strictness, is_deci
     if level == "lenient" and agree_to_three_digits(wanted, given):
         return True
     rounded = round(wanted, DECIMALS) == round(given, DECIMALS)
-    return is_decimal and rounded and is_near(wanted, given)
+    return is_decimal and rounded and is_near(wanted, given, is_exact=False)
 
 
 def _equal_as_mathematics(gold: _Side, found: _Side, level: Strictness) -> bool:
@@ -116,18 +116,21 @@ def _equal_as_mathematics(gold: _Side, found: _Side, level: Strictness) -> bool:
     if refused:
         raise ValueError(f"the reference answer {gold.text[:80]!r} cannot be compared: {refused}")
     is_exact = level == "strict"
-    wanted = parsed_once(gold.rest, is_exact)
-    if are_equal(wanted, parsed(found.rest, is_exact), is_exact):
+    wanted = parsed_once(gold.rest, is_exact=is_exact)
+    if are_equal(wanted, parsed(found.rest, is_exact=is_exact), is_exact=is_exact):
         return True
     return level == "lenient" and _leniently_equal(gold.rest, found.rest)
 
 
 def _leniently_equal(gold: str, found: str) -> bool:
-    wanted, has_sign = split_percent(gold)
-    given, shows_sign = split_percent(found)
-    wanted_value, given_value = number_of(parsed_once(wanted)), number_of(parsed(given))
+    wanted, wants_percent = split_percent(gold)
+    given, is_percent = split_percent(found)
+    wanted_value = number_of(parsed_once(wanted, is_exact=False))
+    given_value = number_of(parsed(given, is_exact=False))
     if wanted_value is not None and given_value is not None:
-        shares = wanted_value / (100 if has_sign else 1), given_value / (100 if shows_sign else 1)
-        return agree_to_three_digits(wanted_value, given_value) or agree_to_three_digits(*shares)
+        return agree_loosely(wanted_value, wants_percent, given_value, is_percent)
     rewritten = with_brackets_of(gold, found)
-    return rewritten != found and are_equal(parsed_once(gold), parsed(rewritten))
+    if rewritten == found:
+        return False
+    items = parsed_once(gold, is_exact=False), parsed(rewritten, is_exact=False)
+    return are_equal(*items, is_exact=False)

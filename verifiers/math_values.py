@@ -33,19 +33,19 @@ _CONFIG = (
 
 
 @lru_cache(maxsize=1024)
-def parsed_once(text: str, is_exact: bool = False) -> list[Any]:
+def parsed_once(text: str, *, is_exact: bool) -> list[Any]:
     """For references: a problem is answered many times. Nobody may change what is in it."""
-    return parsed(text, is_exact)
+    return parsed(text, is_exact=is_exact)
 
 
-def parsed(text: str, is_exact: bool = False) -> list[Any]:
+def parsed(text: str, *, is_exact: bool) -> list[Any]:
     """What math-verify reads in the text; empty when that is nothing."""
     line = readable(text)
     found = parse(rf"\boxed{{{exact(line) if is_exact else line}}}", _CONFIG, parsing_timeout=0)
     return [_with_one_i(item) for item in found if item != ""]
 
 
-def are_equal(gold: list[Any], found: list[Any], is_exact: bool = False) -> bool:
+def are_equal(gold: list[Any], found: list[Any], *, is_exact: bool) -> bool:
     """As math-verify compares; with ``is_exact`` a set is not a tuple either."""
     if is_exact and {_order(gold), _order(found)} == {"free", "fixed"}:
         return False
@@ -64,7 +64,7 @@ def are_equal(gold: list[Any], found: list[Any], is_exact: bool = False) -> bool
     return is_near(wanted, given, is_exact=is_exact)
 
 
-def is_near(wanted: Fraction, given: Fraction, *, is_exact: bool = False) -> bool:
+def is_near(wanted: Fraction, given: Fraction, *, is_exact: bool) -> bool:
     """Six decimals are few, or none, of a number far below 1: so many digits agree besides."""
     return abs(wanted - given) <= abs(wanted) * (VERY_NEAR if is_exact else NEAR)
 

@@ -56,10 +56,21 @@ def number(task: Task, response: str) -> Verdict:
 def _equal(
     wanted: Fraction, wants_percent: bool, given: Fraction, is_percent: bool, level: Strictness
 ) -> bool:
-    shares = wanted / (100 if wants_percent else 1), given / (100 if is_percent else 1)
     if level == "lenient":
-        return agree_to_three_digits(wanted, given) or agree_to_three_digits(*shares)
-    return shares[0] == shares[1] if level == "strict" else wanted == given
+        return agree_loosely(wanted, wants_percent, given, is_percent)
+    if level == "strict":
+        return _share(wanted, wants_percent) == _share(given, is_percent)
+    return wanted == given
+
+
+def agree_loosely(wanted: Fraction, wants_percent: bool, given: Fraction, is_percent: bool) -> bool:
+    """To three digits, and 50% may be 50 or the half that it is."""
+    shares = _share(wanted, wants_percent), _share(given, is_percent)
+    return agree_to_three_digits(wanted, given) or agree_to_three_digits(*shares)
+
+
+def _share(value: Fraction, is_percent: bool) -> Fraction:
+    return value / 100 if is_percent else value
 
 
 def _reference(answer: str) -> tuple[Fraction, bool]:

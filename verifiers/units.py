@@ -88,7 +88,7 @@ def _is_plain_unit(words: str, value: str) -> bool:
 def _canonical(words: str, power: str | None) -> str:
     """``square centimeters``, ``cm squared`` and ``cm^2`` are ``cm^2``."""
     kept = []
-    for word in words.lower().replace(".", " ").split():
+    for word in re.sub(r"[.~]|\\[,;: ]", " ", words.lower()).split():
         if word in _POWERS:
             power = _POWERS[word]
         else:

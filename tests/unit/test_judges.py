@@ -1,26 +1,55 @@
 """The judges themselves, called directly; ``integration/test_judge_pool.py`` runs them for real."""
 
+import json
 import subprocess
 import sys
+import time
+from fractions import Fraction
 
+import jsonschema
 import pytest
 
-from tests.golden_verdicts import GOLDEN, box
-from verifiers.contains import contains
+from tests.golden_verdicts import GOLDEN, RULED, box
+from verifiers.json_value import json_value
 from verifiers.math_answer import math_answer
 from verifiers.math_limits import refusal
-from verifiers.number import number, read_number
+from verifiers.math_text import words
+from verifiers.number import agree_to_three_digits, number, read_number
 from verifiers.registry import ALIASES, VERIFIERS, UnknownVerifier, is_ours, path_of, resolve
-from verifiers.types import Task, Verdict
+from verifiers.types import Rules, Task, Verdict
+from verifiers.units import split_unit
 from verifiers.verdict_cache import VerdictCache
 
+TEXT_JUDGES = ("math", "number", "choice", "string", "contains", "regex", "json", "composite")
 
-@pytest.mark.parametrize(("verifier", "answer", "response", "status"), GOLDEN)
-def test_the_golden_verdicts_hold(verifier, answer, response, status):
-    verdict = resolve(path_of(verifier))(Task(answer=answer), response)
+
+def judged(judge: str, answer: str, response: str, **rules) -> Verdict:
+    return resolve(path_of(judge))(Task(answer=answer, rules=Rules(**rules)), response)
+
+
+@pytest.mark.parametrize(("judge", "answer", "response", "status"), GOLDEN)
+def test_the_golden_verdicts_hold(judge, answer, response, status):
+    verdict = judged(judge, answer, response)
 
     assert verdict.status == status, verdict
     assert (verdict.extracted is None) or status != "no_answer"
+
+
+@pytest.mark.parametrize(("judge", "answer", "response", "rules", "status", "reason"), RULED)
+def test_the_golden_verdicts_under_other_rules_hold(judge, answer, response, rules, status, reason):
+    verdict = judged(judge, answer, response, **rules)
+
+    assert verdict.status == status, verdict
+    assert reason in (None, verdict.reason)
+
+
+def test_the_golden_set_is_large_and_says_no_often_enough():
+    refused = [case for case in GOLDEN if case[3] != "correct"]
+
+    assert len(set(GOLDEN)) == len(GOLDEN) >= 560
+    assert sum(case[0] == "math" for case in GOLDEN) >= 300
+    assert len(refused) >= 0.4 * len(GOLDEN)
+    assert {case[0] for case in GOLDEN} == set(TEXT_JUDGES)
 
 
 @pytest.mark.parametrize("judge", [math_answer, number])
@@ -29,19 +58,194 @@ def test_the_answer_is_shown_as_the_model_wrote_it(judge):
     assert judge(Task(answer="7"), box("8")).extracted == "8"
 
 
-@pytest.mark.parametrize(
-    ("judge", "answer"),
-    [(number, "NaN"), (number, "seventy"), (number, "1/0"), (contains, " "), (math_answer, "")],
-)
-def test_a_useless_reference_is_an_error_and_never_a_wrong_answer(judge, answer):
+BAD_REFERENCES = [
+    ("math", ""),
+    ("math", " "),
+    ("math", "$$"),
+    ("number", "NaN"),
+    ("number", "seventy"),
+    ("number", "1/0"),
+    ("number", ""),
+    ("number", '["7", "x"]'),
+    ("contains", " "),
+    ("contains", '["a", " "]'),
+    ("string", ""),
+    ("string", "\n"),
+    ("choice", ""),
+    ("choice", "AB"),
+    ("choice", "12"),
+    ("choice", "Paris"),
+    ("choice", "A, B"),
+    ("regex", ""),
+    ("regex", "["),
+    ("regex", "(?P<n"),
+    ("regex", "x*"),
+    ("regex", "a{99999999999999}"),
+    ("regex", "(" * 3000 + ")" * 3000),
+    ("json", ""),
+    ("json", "{"),
+    ("json", "NaN"),
+    ("json", '{"a": 1, "a": 2}'),
+    ("json", "[" * 60 + "]" * 60),
+    ("json", '{"schema": {"type": "number"}, "value": "x"}'),
+    ("json", '{"schema": {"type": "nothing"}}'),
+    ("json", '{"schema": 5}'),
+    ("json", '{"schema": {"pattern": "("}}'),
+    ("json", '{"schema": {"$ref": "#"}}'),
+    ("json", '{"schema": {"$ref": "#/$defs/none"}}'),
+    ("json", '{"schema": {"anyOf": [true, {"$ref": "#none"}]}}'),
+    ("json", '{"schema": {"$ref": "http://127.0.0.1:9/schema.json"}}'),
+    ("json", '{"schema": {"$schema": "https://example.org/mine"}}'),
+    ("composite", ""),
+    ("composite", "[]"),
+    ("composite", "{}"),
+    ("composite", '{"all": []}'),
+    ("composite", '{"all": ["math"], "any": ["math"], "answer": "5"}'),
+    ("composite", '{"all": ["math"]}'),
+    ("composite", '{"all": ["math"], "answer": "5", "extra": 1}'),
+    ("composite", '{"all": [{"verifier": "math", "answers": "5"}], "answer": "5"}'),
+    ("composite", '{"all": ["math", "math"], "answer": "5"}'),
+    ("composite", '{"all": [5], "answer": "5"}'),
+    ("composite", '{"all": [{"verifier": "math", "name": ""}], "answer": "5"}'),
+    ("composite", '{"all": ["no_such_judge"], "answer": "5"}'),
+    ("composite", '{"all": ["tests.strange_judges:hangs"], "answer": "5"}'),
+    ("composite", '{"any": ["math", "number"], "answer": "x+1"}'),
+    ("composite", "[" * 100_000),
+]
+
+
+@pytest.mark.parametrize(("judge", "answer"), BAD_REFERENCES)
+@pytest.mark.parametrize("response", ["", box("7"), box("x+1")])
+def test_a_useless_reference_is_an_error_whatever_the_response(judge, answer, response):
     with pytest.raises(ValueError, match="reference answer"):
-        judge(Task(answer=answer), box("7"))
+        judged(judge, answer, response)
 
 
-@pytest.mark.parametrize("hostile", ["1" * 10**6, "1," * 500_000, "\\boxed{" * 100_000])
-def test_a_million_characters_are_read_in_one_pass(hostile):
-    assert number(Task(answer="5"), hostile).status in ("wrong", "no_answer")
-    assert math_answer(Task(answer="5"), hostile).status == "no_answer"
+def test_a_reference_that_cannot_be_parsed_is_an_error(monkeypatch):
+    monkeypatch.setattr("verifiers.math_values.parse", lambda *_args, **_kwargs: [])
+
+    with pytest.raises(ValueError, match=r"reference answer 'unread.*' cannot be parsed"):
+        judged("math", "unread + 1", "")
+
+
+def test_every_gate_of_json_is_shut_behind_one_that_is_not_passed():
+    answer = '{"schema": {"type": "object"}, "value": {"a": 1, "b": [2, 3]}}'
+
+    def scores(response: str, **rules) -> list[float]:
+        verdict = judged("json", answer, response, **rules)
+        assert list(verdict.scores) == ["found", "parsed", "schema", "value"]
+        return list(verdict.scores.values())
+
+    assert scores("nothing") == [0, 0, 0, 0]
+    assert scores('{"a": 1') == [1, 0, 0, 0]
+    assert scores("[]") == [1, 1, 0, 0]
+    assert scores("{}") == [1, 1, 1, 0]
+    assert scores('{"b": [2, 3]}') == [1, 1, 1, pytest.approx(2 / 3)]
+    assert scores('{"a": 1, "b": [2, 3, 4]}') == [1, 1, 1, 3 / 4]
+    assert scores('{"a": 1, "b": [2, 3], "c": 4}') == [1, 1, 1, 1]
+    assert scores('{"a": 1, "b": [2, 3], "c": 4}', strictness="strict") == [1, 1, 1, 3 / 4]
+
+
+def test_a_schema_is_read_in_the_dialect_that_it_names():
+    old = "http://json-schema.org/draft-04/schema#"
+    schema = {"type": "number", "maximum": 5, "exclusiveMaximum": True}
+
+    assert judged("json", json.dumps({"schema": schema | {"$schema": old}}), "5").status == "wrong"
+    with pytest.raises(ValueError, match="reference answer's schema is invalid"):
+        judged("json", json.dumps({"schema": schema}), "5")
+
+
+def test_a_recursive_schema_is_followed_but_not_for_ever():
+    schema = {"type": "array", "items": {"$ref": "#"}}
+    answer = json.dumps({"schema": schema})
+
+    assert judged("json", answer, "[" * 50 + "]" * 50).status == "correct"
+    assert judged("json", answer, "[[], [1]]").reason == "schema"
+
+
+def test_a_reference_of_json_is_prepared_once(monkeypatch):
+    answer = '{"schema": {"type": "string", "minLength": 3}}'
+    assert json_value(Task(answer=answer), '"abc"').status == "correct"
+    monkeypatch.setattr(jsonschema.Draft202012Validator, "check_schema", pytest.fail)
+
+    assert json_value(Task(answer=answer), '"ab"').status == "wrong"
+
+
+def test_the_parts_of_a_composite_are_told_apart_by_name():
+    parts = [{"verifier": "math", "name": "sum"}, {"verifier": "math", "answer": "6"}, "number"]
+    answer = json.dumps({"any": parts, "answer": "5"})
+
+    verdict = judged("composite", answer, box("6"))
+
+    assert verdict.status == "correct"
+    assert verdict.scores == {"sum": 0.0, "math": 1.0, "number": 0.0}
+    assert verdict.extracted == "6"
+
+
+def nested(depth: int) -> str:
+    answer: object = "5"
+    for _ in range(depth):
+        answer = {"all": ["composite" if isinstance(answer, dict) else "math"], "answer": answer}
+    return json.dumps(answer)
+
+
+def test_composites_nest_three_deep_and_no_deeper():
+    assert judged("composite", nested(3), box("5")).status == "correct"
+    assert judged("composite", nested(3), box("6")).status == "wrong"
+    with pytest.raises(ValueError, match="reference answer nests"):
+        judged("composite", nested(4), box("5"))
+
+
+@pytest.mark.parametrize("status", ["error", "timeout"])
+@pytest.mark.parametrize("kind", ["all", "any"])
+def test_a_part_that_fails_makes_no_wrong_answer(monkeypatch, status, kind):
+    def failing(task: Task, response: str) -> Verdict:
+        return Verdict(status=status, detail="no sandbox")
+
+    monkeypatch.setattr("verifiers.contains.contains", failing)
+
+    with pytest.raises(RuntimeError, match=r"contains: .*no sandbox"):
+        judged("composite", json.dumps({kind: ["math", "contains"], "answer": "5"}), box("6"))
+
+
+def test_a_composite_passes_the_rules_of_the_run_on():
+    answer = '{"all": ["math"], "answer": "1/3"}'
+
+    assert judged("composite", answer, box("0.333")).status == "wrong"
+    assert judged("composite", answer, box("0.333"), strictness="lenient").status == "correct"
+
+
+@pytest.mark.parametrize("judge", TEXT_JUDGES)
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "1" * 10**6,
+        "1," * 500_000,
+        "\\boxed{" * 100_000,
+        "}" * 10**6,
+        "{" * 10**6,
+        '{"' * 500_000,
+        '"\\"' * 300_000,
+        "```json\n" * 100_000,
+        "####\n" * 200_000,
+        "answer is " * 100_000,
+        "answer: C, " * 90_000,
+        "\n" * 10**6,
+        "<think>" * 140_000,
+        "\ud800" * 10**6,
+        "%" * 10**6,
+        "B " * 500_000,
+    ],
+    ids=lambda text: ascii(text[:12]),
+)
+def test_a_million_characters_are_read_in_one_pass(judge, hostile):
+    answers = {"choice": "B", "json": "[5]", "composite": '{"all": ["math"], "answer": "5"}'}
+    start = time.perf_counter()
+
+    verdict = judged(judge, answers.get(judge, "5"), hostile)
+
+    assert verdict.status in ("wrong", "no_answer")
+    assert time.perf_counter() - start < 2
 
 
 @pytest.mark.parametrize(
@@ -108,6 +312,87 @@ def test_plain_integers_never_reach_the_parser(monkeypatch):
 
     assert math_answer(Task(answer="7"), box("8")).status == "wrong"
     assert math_answer(Task(answer="7"), box("7.0")).status == "correct"
+
+
+def test_a_reference_is_parsed_once_for_all_its_answers(monkeypatch):
+    def count(text, *args, **kwargs):
+        texts.append(text)
+        return real(text, *args, **kwargs)
+
+    texts: list[str] = []
+    real = sys.modules["verifiers.math_values"].parse
+    monkeypatch.setattr("verifiers.math_values.parse", count)
+
+    for value in ("z^2", "z^3", "z^4"):
+        assert math_answer(Task(answer="z+11"), box(value)).status == "wrong"
+
+    assert texts.count(r"\boxed{z+11}") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "unit"),
+    [
+        (r"12\text{ cm}", "12", "cm"),
+        (r"12 \mathrm{~cm}", "12", "cm"),
+        (r"\frac{1}{2}\text{ square feet}", r"\frac{1}{2}", "ft^2"),
+        (r"3\text{ m}^3", "3", "m^3"),
+        ("25 miles per hour", "25", "mi per h"),
+        ("5 apples", "5", "apples"),
+        (r"\$12", "12", "$"),
+        ("$12", "12", "$"),
+        (r"-\$12", "-12", "$"),
+        (r"90^\circ", "90", "°"),
+        ("90°", "90", "°"),
+        ("$12$", "$12$", ""),
+        (r"\text{east}", r"\text{east}", ""),
+        ("x + xy", "x + xy", ""),
+        ("a + 3d", "a + 3d", ""),
+        ("2 or 3", "2 or 3", ""),
+        (r"5\text{ million}", r"5\text{ million}", ""),
+        (r"5\text{ percent}", r"5\text{ percent}", ""),
+        (r"\sin x", r"\sin x", ""),
+        (r"2\pi", r"2\pi", ""),
+    ],
+)
+def test_a_unit_is_told_from_a_variable(text, value, unit):
+    assert split_unit(text) == (value, unit)
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        (r"\text{(A)}", "a"),
+        (r"\text{No Solution}.", "no solution"),
+        ("no solution", "no solution"),
+        ("xy", None),
+        ("x - y - z", None),
+        (r"\text{5 cm}", None),
+        (r"\pi", None),
+        ("", None),
+    ],
+)
+def test_words_are_told_from_mathematics(text, plain):
+    assert words(text) == plain
+
+
+@pytest.mark.parametrize(
+    ("wanted", "given", "agree"),
+    [
+        ("1/3", "0.333", True),
+        ("1/3", "0.3328", False),
+        ("1/3", "0.3338", True),
+        ("0.00123456", "0.00123", True),
+        ("0.00123456", "0.00124", False),
+        ("-1/3", "-0.333", True),
+        ("-1/3", "0.333", False),
+        ("1000", "1001", False),
+        ("1000.5", "1001", True),
+        ("0", "0", True),
+        ("0", "0.001", False),
+    ],
+)
+def test_three_digits_agree(wanted, given, agree):
+    assert agree_to_three_digits(Fraction(wanted), Fraction(given)) is agree
 
 
 @pytest.mark.parametrize("text", ["", "x", "1 2", "1,23", "3+4", "1/0", "nan", "1e5", "1" * 401])
