@@ -27,7 +27,7 @@ from typing import Any
 from verifiers.answer import judged_part
 from verifiers.code_block import last_block
 from verifiers.python_harness import CALLING, LEETCODE_NAMES, TESTING, messages, reports
-from verifiers.python_reference import Calls, Cases, Tests, read_reference
+from verifiers.python_reference import Assertions, Calls, Cases, read_reference
 from verifiers.same_output import same_text, same_value
 from verifiers.sandbox import MAX_PROGRAM_BYTES, MIB, Limits, Ran, Sandbox, unavailable
 from verifiers.types import Rules, Task, Verdict
@@ -66,7 +66,7 @@ def python_code(task: Task, response: str) -> Verdict:
                 failures = _run_cases(sandbox, reference, program, task.rules)
             case Calls():
                 failures = _run_calls(sandbox, reference, program, task.rules)
-            case Tests():
+            case Assertions():
                 failures = _run_tests(sandbox, reference, program, task.rules)
     return _verdict(program, failures)
 
@@ -140,7 +140,7 @@ def _wrong_result(report: dict[str, Any], results: tuple[Any, ...], rules: Rules
 
 
 def _run_tests(
-    sandbox: Sandbox, reference: Tests, program: str, rules: Rules
+    sandbox: Sandbox, reference: Assertions, program: str, rules: Rules
 ) -> list[Failure | None]:
     word = secrets.token_hex(16)
     stdin = messages(

@@ -24,14 +24,14 @@ class Calls:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tests:
+class Assertions:
     """Statements that raise when the answer is wrong."""
 
     setup: str
     tests: tuple[str, ...]
 
 
-def read_reference(answer: str) -> Cases | Calls | Tests:
+def read_reference(answer: str) -> Cases | Calls | Assertions:
     """Raises ValueError where nothing could ever fail, or nothing could ever pass."""
     try:
         value = json.loads(answer)
@@ -117,7 +117,7 @@ def _fields(value: Any, *names: str) -> tuple[Any, ...]:
     return tuple(value[name] for name in names)
 
 
-def _tests(given: str | list[Any], setup: Any, entry_point: Any) -> Tests:
+def _tests(given: str | list[Any], setup: Any, entry_point: Any) -> Assertions:
     tests = [given] if isinstance(given, str) else given
     if not all(isinstance(test, str) for test in tests) or not isinstance(setup, str):
         raise ValueError("tests of the reference are a text or a list of texts")
@@ -131,7 +131,7 @@ def _tests(given: str | list[Any], setup: Any, entry_point: Any) -> Tests:
     tests = [test + _calls_of_test_functions(_parsed(test)) for test in tests]
     if not any(map(_does_something, map(_parsed, tests))):
         raise ValueError("the tests of the reference test nothing")
-    return Tests(setup=setup, tests=tuple(tests))
+    return Assertions(setup=setup, tests=tuple(tests))
 
 
 def _parsed(source: str) -> ast.Module:
