@@ -17,6 +17,7 @@ from pathlib import Path
 
 from cluster import doctor_checks as check
 from cluster.doctor_checks import Check
+from verifiers import sandbox
 
 ROOT = Path(__file__).resolve().parent.parent
 OUR_PACKAGES = ("actors", "cluster", "configs", "evaluation", "learner", "verifiers")
@@ -41,6 +42,7 @@ def checks(runs_dir: str = "runs") -> list[Check]:
         *check.compiler(shutil.which, os.environ.get("CXX")),
         _disk(Path(runs_dir)),
         check.shared_memory(_shared_memory_bytes()),
+        check.code_sandbox(sandbox.way(), sandbox.unavailable()),
         _ray_auth(),
         _hub(),
     ]

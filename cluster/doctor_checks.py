@@ -202,3 +202,11 @@ def hub(offline: bool, cache: Path, exists: bool) -> Check:
         advice = "no hub model can be loaded: use tiny, smollm2 or a folder, or go online"
         return Check(name="model hub", ok=None, found=f"{found} (none)", advice=advice)
     return Check(name="model hub", ok=True, found=found if exists else f"{found} (none yet)")
+
+
+def code_sandbox(way: str | None, problem: str | None) -> Check:
+    """A note where it is missing: only the judges of code and SQL need it, and say so too."""
+    if way is not None:
+        return Check(name="code sandbox", ok=True, found=way)
+    found, _, advice = (problem or "").partition("; to have it, ")
+    return Check(name="code sandbox", ok=None, found=found, advice=advice)

@@ -229,7 +229,7 @@ def _choice() -> tuple[str | None, str]:
             _choices[forced] = (candidate, "", time.monotonic())
             return candidate, ""
         reasons.append(f"{candidate}: {problem}")
-    reason = f"code cannot be isolated here ({'; '.join(reasons)}); {ADVICE}"
+    reason = f"code cannot be isolated here ({'; '.join(reasons)}); to have it, {ADVICE}"
     _choices[forced] = (None, reason, time.monotonic())
     return None, reason
 

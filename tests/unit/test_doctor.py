@@ -205,6 +205,17 @@ def test_offline_without_a_cache_is_noted():
     assert doctor_checks.hub(False, Path("c"), exists=False).ok is True
 
 
+def test_a_missing_code_sandbox_is_noted_with_its_reason_and_the_way_out():
+    assert doctor_checks.code_sandbox("namespaces", None).ok is True
+    problem = "code cannot be isolated here (a: no; b: no); to have it, install bubblewrap"
+
+    row = doctor_checks.code_sandbox(None, problem)
+
+    assert row.ok is None
+    assert row.found == "code cannot be isolated here (a: no; b: no)"
+    assert row.advice == "install bubblewrap"
+
+
 ROWS = [
     Check(name="a", ok=True, found="1"),
     Check(name="longer", ok=None, found="2", advice="think"),
@@ -247,6 +258,7 @@ def test_this_machine_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert rows["python"].ok is True
     assert int(rows["CPU cores"].found) >= 1
     assert rows["memory"].found.endswith("GiB")
+    assert rows["code sandbox"].found
     assert str(tmp_path.resolve()) in rows["disk for runs"].found
     assert "mode 0644" in rows["Ray auth"].found
     assert str(tmp_path / "hf" / "hub") in rows["model hub"].found
