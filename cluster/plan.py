@@ -26,8 +26,8 @@ class Place:
     name: str
     cpus: float
     gpus: float
-    spread: bool = False
-    """On another node than its like, where there are several."""
+    turn: int | None = None
+    """The nodes take turns: this one's position. None: wherever there is room."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +69,7 @@ def make_plan(config: RunConfig, *, gpus_seen: float, with_learner: bool = True)
             if with_learner
         ),
         judges=tuple(
-            Place(name=f"judge-{i}", cpus=0, gpus=0, spread=True)
-            for i in range(config.judge.actors)
+            Place(name=f"judge-{i}", cpus=0, gpus=0, turn=i) for i in range(config.judge.actors)
         ),
         queue=Place(name="queue", cpus=0, gpus=0),
         recorder=Place(name="recorder", cpus=0, gpus=0),

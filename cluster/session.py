@@ -55,7 +55,7 @@ class Stage:
             name=where.name,
             num_cpus=where.cpus,
             num_gpus=where.gpus,
-            spread=where.spread,
+            turn=where.turn,
             environment=actor_environment(self.config, self.plan),
             log_dir=self.log_dir,
         )

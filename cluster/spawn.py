@@ -9,6 +9,7 @@ from typing import Any
 
 import ray
 from ray.exceptions import RayActorError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from verifiers.parent import die_with_parent
 
@@ -73,19 +74,23 @@ def spawn(
     name: str,
     num_cpus: float,
     num_gpus: float = 0,
-    spread: bool = False,
+    turn: int | None = None,
     environment: dict[str, str] | None = None,
     log_dir: Path | None = None,
 ) -> Any:
     """``spawn("actors.replay:ReplayQueue", …)``: the object, in a process of its own."""
-    actor = ray.remote(
-        num_cpus=num_cpus,
-        num_gpus=num_gpus,
-        scheduling_strategy="SPREAD" if spread else "DEFAULT",
-        runtime_env={"env_vars": environment or {}},
-    )(Hosted)
+    options: dict[str, Any] = {"num_cpus": num_cpus, "num_gpus": num_gpus}
+    if turn is not None:
+        options["scheduling_strategy"] = _node_of(turn)
+    actor = ray.remote(runtime_env={"env_vars": environment or {}}, **options)(Hosted)
     handle = actor.remote(name, str(log_dir) if log_dir else None, class_path, args)
     return Remote(name, handle)
+
+
+def _node_of(turn: int) -> NodeAffinitySchedulingStrategy:
+    """Ray's own SPREAD does not keep actors apart that ask for no CPU."""
+    nodes = sorted(node["NodeID"] for node in ray.nodes() if node["Alive"])
+    return NodeAffinitySchedulingStrategy(nodes[turn % len(nodes)], soft=True)
 
 
 async def processes(remotes: Iterable[Any]) -> dict[str, int]:
