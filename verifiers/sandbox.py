@@ -1,7 +1,7 @@
 """Run code that a model wrote: one isolated process per verdict, closed to everything outside.
 
-The walls are bubblewrap's where that is installed and works, else our own namespaces. Where neither
-can be built nothing is run: there is no way to run such code without them.
+The walls are bubblewrap's or our own namespaces, whichever works. Where neither can be built
+nothing is run: there is no way to run such code without them.
 """
 
 import base64
@@ -223,7 +223,8 @@ def _choice() -> tuple[str | None, str]:
     if chosen or time.monotonic() < tried_at + RETRY_S:
         return chosen, reason
     reasons = []
-    for candidate in WAYS:
+    # Bubblewrap may do what an ordinary user may not; root gets more from namespaces, see there.
+    for candidate in WAYS if os.geteuid() else reversed(WAYS):
         problem = "not asked for" if forced not in ("", candidate) else _problem(candidate)
         if not problem:
             _choices[forced] = (candidate, "", time.monotonic())

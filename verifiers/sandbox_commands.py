@@ -21,7 +21,8 @@ def _namespaces_command() -> tuple[list[str], dict[str, str]]:
 
 
 def _bubblewrap_command() -> tuple[list[str], dict[str, str]]:
-    """Root keeps its own user namespace: in bubblewrap's, programs would be root outside."""
+    """Root keeps its own user namespace: in bubblewrap's, programs would be root outside. The price
+    is that bubblewrap's own death does not reach inside then; the end of the pipe does."""
     interpreter, prefix = _python()
     spare = walls.spare_id()
     arguments = [

@@ -1,7 +1,7 @@
 """Our own walls: namespaces, a file system of its own, then ``sandbox_server`` as process 1.
 
-``verifiers.sandbox`` starts it where bubblewrap is missing. One process waits outside; inside are
-only process 1 and the program of the moment. All of them die when the outer one dies.
+``verifiers.sandbox`` starts it, for root or where bubblewrap is missing. One process waits outside;
+inside are only process 1 and the program of the moment. All of them die when the outer one dies.
 """
 
 import ctypes

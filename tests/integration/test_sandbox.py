@@ -18,7 +18,7 @@ import pytest
 
 from tests.hostile_programs import HONEST, HOSTILE, PRELUDE, REFUSED, SHORT
 from verifiers import sandbox as sandbox_module
-from verifiers.sandbox import WAYS, Sandbox, SandboxError
+from verifiers.sandbox import WAYS, Limits, Sandbox, SandboxError
 from verifiers.sandbox_commands import COMMANDS
 
 ROOT = Path(__file__).parents[2]
@@ -199,24 +199,62 @@ def test_nothing_is_left_when_a_sandbox_is_closed(way: str):
     assert wait_until(lambda: not any(map(is_alive, inside)), 1)
 
 
+NO_DEATH_SIGNAL = "bubblewrap started by root drops what it needs to kill another user's process"
+HOLDER = """
+import sys
+from verifiers.sandbox import Limits, Sandbox
+with Sandbox(sys.argv[1]) as sandbox:
+    print(sandbox.pid, flush=True)
+    sandbox.run("import time; time.sleep(60)", limits=Limits(wall_s=60))
+"""
+
+
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGTERM])
-def test_killing_who_holds_a_sandbox_leaves_no_orphan(way: str, blow: signal.Signals):
-    code = (
-        "from verifiers.sandbox import Sandbox, Limits\n"
-        f"with Sandbox({way!r}) as sandbox:\n"
-        " print(sandbox.pid, flush=True)\n"
-        " sandbox.run('import time; time.sleep(60)', limits=Limits(wall_s=60))"
-    )
-    holder = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE)
+@pytest.mark.parametrize("is_stuck", [False, True])
+def test_killing_who_holds_a_sandbox_leaves_no_orphan(
+    way: str, blow: signal.Signals, is_stuck: bool
+):
+    if is_stuck and way == "bubblewrap" and os.geteuid() == 0:
+        pytest.skip(NO_DEATH_SIGNAL)
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, way], cwd=ROOT, stdout=subprocess.PIPE)
     assert holder.stdout
     pid = int(holder.stdout.readline())
     assert wait_until(lambda: any(map(is_program, descendants(pid))), 10)
     inside = [pid, *descendants(pid)]
+    if is_stuck:  # nobody inside can notice by himself that he is alone
+        for process in inside[1:]:
+            os.kill(process, signal.SIGSTOP)
 
     holder.send_signal(blow)
     holder.communicate()
 
     assert wait_until(lambda: not any(map(is_alive, inside)), 1)
+
+
+def test_killing_the_process_outside_ends_what_is_inside(way: str):
+    if way == "bubblewrap" and os.geteuid() == 0:
+        pytest.skip(NO_DEATH_SIGNAL)
+    failures = []
+
+    def run() -> None:
+        with pytest.raises(SandboxError) as failure:
+            sandbox.run("import time; time.sleep(60)", limits=Limits(wall_s=60))
+        failures.append(failure.value)
+
+    with Sandbox(way) as sandbox:
+        thread = threading.Thread(target=run)
+        thread.start()
+        pid = sandbox.pid
+        assert pid
+        assert wait_until(lambda: any(map(is_program, descendants(pid))), 10)
+        inside = descendants(pid)
+
+        os.kill(pid, signal.SIGKILL)
+
+        assert wait_until(lambda: not any(map(is_alive, inside)), 1)
+        thread.join(30)
+        assert len(failures) == 1
+        assert sandbox.run("print(1)").stdout == b"1\n"  # it starts again
 
 
 def test_it_works_under_the_limits_of_a_judge_process_and_off_the_main_thread(way: str):
@@ -240,13 +278,15 @@ def test_it_works_for_whoever_has_one_user_id_only(way: str):
     """As for an ordinary user, and for root in a container without further ids."""
     code = (
         "from verifiers.sandbox import Sandbox\n"
-        f"with Sandbox({way!r}) as sandbox: print(sandbox.run('import os; print(os.getuid())'))"
+        "program = 'import os; print(os.getuid()); os.chmod(\"/\", 0o777)'\n"
+        f"with Sandbox({way!r}) as sandbox: print(sandbox.run(program))"
     )
     command = ["unshare", "--user", "--map-root-user", sys.executable, "-c", code]
 
     done = subprocess.run(command, cwd=ROOT, capture_output=True)
 
     assert b"stdout=b'1000\\n'" in done.stdout, done.stderr
+    assert b"Read-only file system" in done.stdout
 
 
 @pytest.mark.parametrize(
