@@ -11,7 +11,7 @@ from typing import Any
 
 from latex2sympy2_extended import NormalizationConfig
 from math_verify import LatexExtractionConfig, parse, verify
-from sympy import Eq, Expr, FiniteSet, I, Interval, MatrixBase, N, Symbol, Tuple
+from sympy import Eq, Expr, FiniteSet, I, Interval, MatrixBase, N, Symbol, Tuple, UnevaluatedExpr
 
 from verifiers.math_text import exact, readable
 
@@ -49,19 +49,24 @@ def are_equal(gold: list[Any], found: list[Any], *, is_exact: bool) -> bool:
     """As math-verify compares; with ``is_exact`` a set is not a tuple either."""
     if is_exact and {_order(gold), _order(found)} == {"free", "fixed"}:
         return False
-    same = verify(
+    wanted, given = number_of(gold), number_of(found)
+    if wanted is not None and given is not None and _are_apart(wanted, given, is_exact):
+        return False
+    return verify(
         gold,
         found,
         float_rounding=DECIMALS,
         allow_set_relation_comp=True,  # x < 3 is the interval below 3
         timeout_seconds=None,
     )
-    if not same:
-        return False
-    wanted, given = number_of(gold), number_of(found)
-    if wanted is None or given is None or (not is_exact and min(abs(wanted), abs(given)) > NEAR):
+
+
+def _are_apart(wanted: Fraction, given: Fraction, is_exact: bool) -> bool:
+    """Whether a glance at the values is enough: to simplify their difference takes seconds."""
+    if abs(wanted - given) > max(Fraction(1, 10**DECIMALS), abs(wanted) * VERY_NEAR):
         return True
-    return is_near(wanted, given, is_exact=is_exact)
+    is_small = min(abs(wanted), abs(given)) < NEAR
+    return (is_exact or is_small) and not is_near(wanted, given, is_exact=is_exact)
 
 
 def is_near(wanted: Fraction, given: Fraction, *, is_exact: bool) -> bool:
@@ -70,13 +75,13 @@ def is_near(wanted: Fraction, given: Fraction, *, is_exact: bool) -> bool:
 
 
 def number_of(items: list[Any]) -> Fraction | None:
-    """The real number, to twenty digits; None where it is none or more than that."""
+    """The real number, to twenty digits; None where it is none, or has a percent sign."""
     value = items[0] if items else None
-    if isinstance(value, Eq):
+    if isinstance(value, Eq) and isinstance(value.lhs, Symbol):
         value = value.rhs
-    if not isinstance(value, Expr) or not value.is_number:
+    if not isinstance(value, Expr) or not value.is_number or value.has(UnevaluatedExpr):
         return None
-    digits = N(value.doit(), 20)
+    digits = N(value, 20)
     return Fraction(str(digits)) if digits.is_Float and digits.is_finite else None
 
 

@@ -1,13 +1,19 @@
 import pytest
 
 from verifiers.answer import (
+    all_boxed,
+    committed_answer,
     judged_part,
     last_boxed,
+    last_line,
     marked,
     numbers,
     phrased,
     reference_answer,
+    references,
+    stated_answer,
 )
+from verifiers.types import Rules, Task
 
 
 @pytest.mark.parametrize(
@@ -109,3 +115,70 @@ def test_numbers_are_read_as_they_are_written(text, found):
 )
 def test_a_reference_may_come_with_its_solution(answer, bare):
     assert reference_answer(answer) == bare
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (r"\boxed{1} and \fbox{ 2 }", ["1", "2"]),
+        (r"\boxed{\frac{1}{2}}", [r"\frac{1}{2}"]),
+        (r"\boxed{\boxed{1}}", [r"\boxed{1}"]),
+        (r"\boxed{open \boxed{1} \boxed{2}", ["1", "2"]),
+        (r"\boxed{1} \boxed{open", ["1"]),
+        (r"} \boxed{1\}2}", [r"1\}2"]),
+        (r"\\boxed{1}", ["1"]),
+        (r"\boxed{}", [""]),
+        ("none", []),
+    ],
+)
+def test_every_box_that_closes_is_found_and_one_that_does_not_hides_none(text, found):
+    assert all_boxed(text) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("a\nb", "b"), ("a\n b \n\n \t", "b"), ("a", "a"), ("", ""), (" \n ", "")],
+)
+def test_the_last_line_is_the_last_that_is_not_blank(text, line):
+    assert last_line(text) == line
+
+
+@pytest.mark.parametrize(
+    ("response", "committed", "stated"),
+    [
+        ("#### 1\nThe answer is 2: \\boxed{3}", "3", "3"),
+        ("The answer is 2.\n#### 1", "1", "1"),
+        ("The answer is 2.", None, "2"),
+        ("2", None, None),
+        (r"<think>\boxed{1}</think>The answer is 2.", None, "2"),
+    ],
+)
+def test_a_box_goes_before_a_mark_and_a_mark_before_a_phrase(response, committed, stated):
+    task = Task(answer="")
+
+    assert committed_answer(task, judged_part(response)) == committed
+    assert stated_answer(task, response) == stated
+
+
+def test_with_the_last_box_as_the_judged_part_nothing_else_is_an_answer():
+    task = Task(answer="", rules=Rules(part="last_box"))
+
+    assert stated_answer(task, r"\boxed{1} #### 2") == "1"
+    assert stated_answer(task, "The answer is 2.\n#### 2") is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "listed"),
+    [
+        ("5", ["5"]),
+        ('["a", "b"]', ["a", "b"]),
+        (' ["a"]', ["a"]),
+        ("[1, 2]", ["[1, 2]"]),
+        ('["a", 1]', ['["a", 1]']),
+        ('["a"', ['["a"']),
+        ("[]", ["[]"]),
+        ('["' + "[" * 100_000, ['["' + "[" * 100_000]),
+    ],
+)
+def test_a_json_list_of_texts_is_several_references(answer, listed):
+    assert references(answer) == listed

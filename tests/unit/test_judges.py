@@ -406,6 +406,13 @@ def test_what_is_not_one_number_has_no_value(text):
         ("math", VERIFIERS["math"]),
         ("openai/gsm8k", VERIFIERS["number"]),
         ("HuggingFaceH4/MATH-500", VERIFIERS["math"]),
+        ("TIGER-Lab/MMLU-Pro", VERIFIERS["choice"]),
+        ("gpqa_diamond", VERIFIERS["choice"]),
+        ("ARC-Challenge", VERIFIERS["choice"]),
+        ("openai_humaneval", VERIFIERS["python"]),
+        ("livecodebench", VERIFIERS["python"]),
+        ("spider", VERIFIERS["sql"]),
+        ("IFEval", VERIFIERS["composite"]),
         ("tests.strange_judges:hangs", "tests.strange_judges:hangs"),
     ],
 )
