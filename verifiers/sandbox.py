@@ -66,7 +66,7 @@ class Ran:
     stderr: bytes
     """Its last lines."""
     channel: bytes
-    """What it wrote to descriptor ``sandbox_server.CHANNEL``."""
+    """What it wrote to descriptor ``sandbox_program.CHANNEL``."""
     cpu_s: float
     wall_s: float
     timed_out: bool

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from verifiers import sandbox_namespaces as walls
-from verifiers.sandbox_server import UID, WORK
+from verifiers.sandbox_program import WORK
+from verifiers.sandbox_server import UID
 
 ROOT = Path(__file__).resolve().parents[1]
 INSIDE = "/laconic"

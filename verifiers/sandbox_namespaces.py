@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from verifiers.parent import die_with_parent
-from verifiers.sandbox_server import UID, WORK, serve
+from verifiers.sandbox_program import WORK
+from verifiers.sandbox_server import UID, serve
 
 NAMESPACES = 0x10000000 | 0x20000 | 0x20000000 | 0x40000000 | 0x8000000 | 0x4000000 | 0x2000000
 """User, mount, process, network, IPC, host name, cgroup: CLONE_NEW… of linux/sched.h."""
@@ -48,7 +49,6 @@ def main() -> None:
     die_with_parent(parent)
     try:
         _isolate(spare_id())
-        die_with_parent(parent)  # the new user namespace had cleared it
         pid = os.fork()
         if pid:
             os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) & 0xFF)

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -287,6 +288,13 @@ def test_it_works_for_whoever_has_one_user_id_only(way: str):
 
     assert b"stdout=b'1000\\n'" in done.stdout, done.stderr
     assert b"Read-only file system" in done.stdout
+
+
+def test_a_program_that_cannot_be_limited_is_not_run(sandbox: Sandbox):
+    endless: Any = "much"
+
+    with pytest.raises(SandboxError, match="not started: TypeError"):
+        sandbox.run("print(1)", limits=Limits(file_bytes=endless))
 
 
 @pytest.mark.parametrize(
