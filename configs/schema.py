@@ -144,7 +144,14 @@ class LearnerConfig(Section):
     """Compute type. Gradients are accumulated and weights are kept in float32 either way."""
 
     micro_batch_tokens: int = Field(default=4096, gt=0)
-    """Padded tokens in one forward pass. Shapes are kept constant: that is what CPUs want."""
+    """Positions of one pack, which is one forward pass. A longer rollout gets a pack of its own."""
+
+    packing: bool = True
+    """Several rollouts in one forward pass, one behind the other. Off: one at a time, for models
+    whose attention cannot be told who sees whom."""
+
+    share_prompts: bool = True
+    """Compute a prompt once for all of its rollouts that stand in the same pack."""
 
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a quarter more time."""

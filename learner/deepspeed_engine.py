@@ -169,7 +169,7 @@ class Engine:
     def module(self) -> torch.nn.Module:
         return self._engine.module
 
-    def __call__(self, *inputs: Tensor) -> Tensor:
+    def __call__(self, *inputs: Any) -> Tensor:
         return self._engine(*inputs)
 
     def backward(self, loss: Tensor, *, last: bool) -> None:

@@ -20,10 +20,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from configs.schema import RunConfig
-from learner.batch import MicroBatch, Slot, Totals, build, count, plan
 from learner.loss import denominator, is_finite, learning_rate
+from learner.pack import Pack, Slot, Totals, build, count, plan
+from learner.policy import Policy, accumulate, load_policy, packing_of
 from learner.publish import all_finite, gather, share, write, write_model_folder
-from learner.token_loss import TokenLoss, accumulate, load_policy
 from verifiers.types import Lease, PublishedWeights, Rollout
 
 logger = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ class LearnerRank:
         optimizer = deepspeed_engine.adamw(self._model.parameters(), settings.optimizer)
         optimizer.gate = lambda: is_finite(self._loss, self._engine.grad_norm)
         self._engine = deepspeed_engine.Engine(
-            TokenLoss(self._model, getattr(torch, settings.dtype)),
+            Policy(self._model, getattr(torch, settings.dtype)),
             optimizer,
             zero_stage=settings.zero_stage,
             clip=settings.optimizer.clip,
@@ -139,9 +139,8 @@ class LearnerRank:
         started = time.perf_counter()
         rollouts = await self._queue.payload(lease.step, lease.epoch)
         fetched = time.perf_counter()
-        lengths = [len(rollout.prompt_ids) + len(rollout.response_ids) for rollout in rollouts]
         settings = self._config.learner
-        ranks = plan(lengths, settings.world_size, settings.micro_batch_tokens)
+        ranks = plan(rollouts, settings.world_size, packing_of(self._config, self._model))
         slots = ranks[self._rank]
         totals = self._agree(count(rollouts), rollouts, slots)
         divisor = denominator(settings.normalizer, totals, self._config.filter.length_budget)
@@ -162,7 +161,7 @@ class LearnerRank:
             seconds=finished - started,
             fetch_s=fetched - started,
             compute_s=finished - fetched,
-            padded_tokens=sum(slot.cost for slots in ranks for slot in slots),
+            padded_tokens=sum(slot.num_positions for slots in ranks for slot in slots),
             micro_batches=len(slots),
             peak_rss_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         )
@@ -193,8 +192,8 @@ class LearnerRank:
         optimizer = self._config.learner.optimizer
         return learning_rate(optimizer.lr, optimizer.warmup_steps, self._num_applied)
 
-    def _update(self, micro_batches: Sequence[MicroBatch], divisor: float, lr: float) -> None:
-        nll = accumulate(self._engine, micro_batches, divisor)
+    def _update(self, packs: Sequence[Pack], divisor: float, lr: float) -> None:
+        nll = accumulate(self._engine, packs, divisor)
         self._loss = self._all_reduce([float(nll)])[0] / divisor
         self._engine.step(lr)
 

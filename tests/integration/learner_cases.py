@@ -21,10 +21,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from configs.load import validate
 from configs.schema import RunConfig
-from learner.batch import build, count, plan
 from learner.loss import denominator
+from learner.pack import build, count, plan
+from learner.policy import Policy, accumulate, load_policy, packing_of
 from learner.publish import fingerprint_of, gather
-from learner.token_loss import TokenLoss, accumulate, load_policy
 from learner.trainer import LearnerRank, StepMetrics
 from verifiers.types import Lease, Rollout
 
@@ -47,10 +47,11 @@ def rollouts(seed: int, number: int) -> list[Rollout]:
     def tokens(length: int) -> tuple[int, ...]:
         return tuple(torch.randint(3, 259, (length,), generator=generator).tolist())
 
+    prompts = [tokens(3 + 4 * index) for index in range(len(RESPONSES) // 2)]
     return [
         Rollout(
             id=f"000000.0.{index}",
-            prompt_ids=tokens(3 + 2 * index),
+            prompt_ids=prompts[index // 2],
             response_ids=(*tokens(RESPONSES[index] - 1), 2),
             first_version=0,
             last_version=0,
@@ -195,11 +196,10 @@ class Cases:
         config = configuration(self.world_size, stage, micro_batch_tokens=tokens, **learner)
         model = load_policy(self.model_dir, config)
         before = named(model)
-        module = TokenLoss(model, getattr(torch, config.learner.dtype))
+        module = Policy(model, getattr(torch, config.learner.dtype))
         sgd = torch.optim.SGD(model.parameters(), lr=1.0)
         engine = Engine(module, sgd, zero_stage=stage, clip=0.0)
-        lengths = [len(rollout.prompt_ids) + len(rollout.response_ids) for rollout in batch]
-        slots = plan(lengths, self.world_size, tokens)[self.rank]
+        slots = plan(batch, self.world_size, packing_of(config, model))[self.rank]
         divisor = denominator("global_tokens", count(batch), 12)
         accumulate(engine, [build(batch, slot) for slot in slots], divisor)
         engine.step()
@@ -277,11 +277,9 @@ class Cases:
         calls = iter([self.rank == self.world_size - 1])
 
         def hook(_module: Any, _inputs: Any, output: Any) -> Any:
-            if next(calls, False):
-                output.logits = spoil(output.logits)
-            return output
+            return spoil(output) if next(calls, False) else output
 
-        handle = learner._model.register_forward_hook(hook)
+        handle = learner._model.lm_head.register_forward_hook(hook)
         metrics = await learner.step(lease(50))
         handle.remove()
         return metrics

@@ -1,0 +1,141 @@
+"""The policy with the loss inside, and one optimizer step's forward and backward passes."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.utils.logging import disable_progress_bar
+
+from configs.errors import UserError
+from configs.schema import RunConfig
+from learner import attention
+from learner.head import nll_sum
+from learner.pack import Pack, Packing, build, plan
+from verifiers.types import Rollout
+
+if TYPE_CHECKING:
+    from learner.deepspeed_engine import Engine
+
+SAME = 1e-4
+"""Relative difference of losses in float32 that rounding explains."""
+
+
+class Policy(torch.nn.Module):
+    """Returns the summed NLL of a pack, never logits.
+
+    Weights stay float32 and matrix products run in ``compute_dtype``: the same numbers in every
+    ZeRO stage, where DeepSpeed's own bf16 mode refuses exact accumulation in stage 0.
+    """
+
+    def __init__(self, model: PreTrainedModel, compute_dtype: torch.dtype) -> None:
+        super().__init__()
+        self.model = model
+        self._compute_dtype = compute_dtype
+
+    def forward(self, pack: Pack) -> Tensor:
+        autocast = torch.autocast(
+            pack.ids_T.device.type,
+            self._compute_dtype,
+            enabled=self._compute_dtype != torch.float32,
+            # Each weight is used once, and the cache would keep a copy of all of them: under ZeRO-3
+            # that is the whole model on every rank.
+            cache_enabled=False,
+        )
+        with autocast:
+            hidden_NH = attention.hidden_states(self.model, pack)[pack.where_N]
+            head: Any = self.model.get_output_embeddings()
+            return nll_sum(hidden_NH, head, pack.targets_N, self.model.config.vocab_size)
+
+
+def load_policy(model_dir: str, config: RunConfig) -> PreTrainedModel:
+    disable_progress_bar()
+    attention.register()
+    model = AutoModelForCausalLM.from_pretrained(
+        model_dir,
+        dtype=torch.float32,
+        trust_remote_code=config.model.trust_remote_code,
+    )
+    _require_no_window(model, config)
+    _require_same_loss(model, packing_of(config, model))
+    if config.learner.activation_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    return model.train()
+
+
+def packing_of(config: RunConfig, model: PreTrainedModel) -> Packing:
+    settings = config.learner
+    return Packing(
+        pack_tokens=settings.micro_batch_tokens,
+        share_prompts=settings.share_prompts,
+        one_by_one=not settings.packing,
+        # A position costs 12 h^2 multiplications in a layer, and 2 h for each position it sees.
+        free_context=6.0 * model.config.hidden_size,
+    )
+
+
+def _require_no_window(model: PreTrainedModel, config: RunConfig) -> None:
+    window = getattr(model.config, "sliding_window", None)
+    kinds = getattr(model.config, "layer_types", None) or ["sliding_attention"]
+    if not (window and config.learner.packing and "sliding_attention" in kinds):
+        return
+    if getattr(model.config, "use_sliding_window", True) and config.engine.max_model_len > window:
+        raise UserError(
+            f"learner.packing=true: this model sees {window} tokens back, and "
+            f"engine.max_model_len is {config.engine.max_model_len}; set learner.packing=false"
+        )
+
+
+@torch.no_grad()
+def _require_same_loss(model: PreTrainedModel, packing: Packing) -> None:
+    """Packed, prompts shared, logits in chunks: the loss must be that of the model asked plainly,
+    one rollout at a time. Some models do more than we know of with masks or logits."""
+    words = torch.arange(4 * 9) * 7 % model.config.vocab_size
+    rollouts = [
+        Rollout(
+            id=str(index),
+            prompt_ids=tuple(words[9 * (index // 2) :][:4].tolist()),
+            response_ids=tuple(words[9 * index + 4 : 9 * index + 9 - index].tolist()),
+            first_version=0,
+            last_version=0,
+        )
+        for index in range(4)
+    ]
+    model.eval()
+    plain = float(sum(_plain_nll(model, rollout) for rollout in rollouts))
+    policy = Policy(model, torch.float32)
+    [slots] = plan(rollouts, 1, packing)
+    try:
+        if not packing.one_by_one:
+            model.set_attn_implementation(attention.NAME)
+        ours = sum(float(policy(build(rollouts, slot))) for slot in slots)
+    except (NotImplementedError, ValueError, TypeError) as error:
+        raise UserError(
+            f"learner.packing=true does not work with {type(model).__name__} ({error}); "
+            f"set learner.packing=false"
+        ) from error
+    if abs(ours - plain) > SAME * abs(plain):
+        way_out = "use another model" if packing.one_by_one else "set learner.packing=false"
+        raise UserError(
+            f"{type(model).__name__} has a loss of {plain:.6g} where the learner computes "
+            f"{ours:.6g} for the same tokens: it treats masks or logits in a way that is not "
+            f"supported; {way_out}"
+        )
+
+
+def _plain_nll(model: PreTrainedModel, rollout: Rollout) -> Tensor:
+    ids = torch.tensor([rollout.prompt_ids + rollout.response_ids])
+    logits = model(input_ids=ids, use_cache=False).logits[0, len(rollout.prompt_ids) - 1 : -1]
+    targets = torch.tensor(rollout.response_ids)
+    return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
+
+
+def accumulate(engine: "Engine", packs: Sequence[Pack], divisor: float) -> Tensor:
+    """Forward and backward of every pack; this rank's summed NLL, undivided."""
+    total = torch.zeros((), dtype=torch.float64, device=engine.device)
+    for position, pack in enumerate(packs, start=1):
+        nll = engine(pack.to(engine.device))
+        engine.backward(nll / divisor, last=position == len(packs))
+        total += nll.detach()
+    return total
