@@ -39,8 +39,7 @@ def judged_part(response: str, part: Part = "after_think") -> str:
 def stated_answer(task: Task, response: str) -> str | None:
     """The last box, else a last line ``#### …``, else what "the answer is" names."""
     text = judged_part(response, task.rules.part)
-    committed = committed_answer(task, text)
-    return committed or (None if task.rules.part == "last_box" else phrased(text))
+    return committed_answer(task, text) or phrased(text)
 
 
 def committed_answer(task: Task, part: str) -> str | None:

@@ -12,6 +12,9 @@ from verifiers.answer import (
 )
 from verifiers.types import Task, Verdict
 
+PHRASE_CHARS = 200
+"""Behind "the answer is" no choice is named later than this."""
+
 _DRESSING = re.compile(
     r"\\(?:text(?:bf|it|rm|sf|tt)?|math(?:rm|bf|it|sf)|mbox|left|right|bf|rm)(?![a-zA-Z])"
     r"|\\[()\[\]!,;: ]|[*$`{}\"“”]"
@@ -64,7 +67,8 @@ def _phrased(text: str) -> set[str]:
     tail = text[-ANSWER_TAIL_CHARS:]
     named: set[str] = set()
     for phrase in _PHRASE.finditer(tail):
-        named = _names(tail[phrase.end() :].partition("\n")[0]) or named
+        rest = tail[phrase.end() : phrase.end() + PHRASE_CHARS]
+        named = _names(rest.partition("\n")[0]) or named
     return named
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from latex2sympy2_extended import NormalizationConfig
 from math_verify import LatexExtractionConfig, parse, verify
-from sympy import Eq, Expr, FiniteSet, I, Interval, MatrixBase, N, Symbol, Tuple, UnevaluatedExpr
+from sympy import Eq, Expr, FiniteSet, I, Interval, MatrixBase, N, Symbol, Tuple
 
 from verifiers.math_text import exact, readable
 
@@ -75,11 +75,12 @@ def is_near(wanted: Fraction, given: Fraction, *, is_exact: bool) -> bool:
 
 
 def number_of(items: list[Any]) -> Fraction | None:
-    """The real number, to twenty digits; None where it is none, or has a percent sign."""
+    """The real number, to twenty digits; None where it is none. A percent sign stays as it is, so
+    that what has one is none either."""
     value = items[0] if items else None
     if isinstance(value, Eq) and isinstance(value.lhs, Symbol):
         value = value.rhs
-    if not isinstance(value, Expr) or not value.is_number or value.has(UnevaluatedExpr):
+    if not isinstance(value, Expr) or not value.is_number:
         return None
     digits = N(value, 20)
     return Fraction(str(digits)) if digits.is_Float and digits.is_finite else None

@@ -53,6 +53,8 @@ CHOICE = [
     ("B", "The answer is: $\\textbf{(B)}$", "correct"),
     ("B", "The answer is A. No, wait: the answer is B.", "correct"),
     ("B", "The answer is B. No, wait: the answer is A.", "wrong"),
+    ("B", "The answer is B. Whether the answer is a good one is your call.", "correct"),
+    ("B", "The answer is (B) C", "correct"),  # C is what the second choice says
     ("B", "The answer is (C).", "wrong"),
     ("B", "The answer is B or C.", "wrong"),
     ("B", "The answer is (A) and (B).", "wrong"),

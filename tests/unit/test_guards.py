@@ -122,6 +122,7 @@ def test_a_list_of_guesses_is_refused(judge, answer, response):
         ("contains", "Rome", "Paris, London, Berlin, Oslo, Madrid are wrong. The answer is Rome."),
         ("contains", "Rome", "Well, as you know, it is, of course, Rome, the old city."),
         ("contains", "Rome", "Paris, London, Berlin, Rome"),
+        ("contains", "Rome", "u=1\nv=2\nw=3\nx=4\ny=5\nRome"),
         ("contains", "Rome", "Rome, Rome, Rome, Rome, Rome, Rome"),
         ("choice", "B", "A) red\nB) blue\nC) green\nD) black\nE) white\n\nB"),
         ("choice", "B", "(A) 3, (B) 4, (C) 5, (D) 6, (E) 7. The answer is (B)."),
