@@ -140,6 +140,10 @@ class LearnerConfig(Section):
     zero_stage: Literal[0, 1, 2, 3] = 1
     """What DeepSpeed shards over them: nothing, optimizer, gradients, weights."""
 
+    offload_optimizer: bool = False
+    """Keep the optimizer's two moments, and step, in host memory: 8 bytes a parameter less on the
+    device. Needs ``zero_stage`` 1 or more."""
+
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Compute type. Gradients are accumulated and weights are kept in float32 either way."""
 
@@ -332,6 +336,11 @@ class RunConfig(Section):
                 f"sync_every {self.sync_every} needs max_lag of at least {self.sync_every - 1}, "
                 f"got {self.max_lag}: the learner would wait for rollouts that no engine may "
                 "write. Raise max_lag or lower sync_every"
+            )
+        if self.learner.offload_optimizer and self.learner.zero_stage == 0:
+            raise ValueError(
+                "learner.offload_optimizer=true needs learner.zero_stage of at least 1, got 0: "
+                "there the optimizer is not DeepSpeed's to move. Raise learner.zero_stage"
             )
         room = self.engine.max_model_len - self.data.max_prompt_tokens
         if self.max_response_tokens > room:

@@ -26,12 +26,14 @@ class _Rows(torch.nn.Module):
         return (choice_R @ self.weight_RC).sum()
 
 
-def delivered(zero_stage: int) -> Tensor:
+def delivered(zero_stage: int, offload_optimizer: bool) -> Tensor:
     """How much of each micro-batch's gradient reached the optimizer; collective."""
     rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
     module = _Rows(world_size * NUM_MICRO_BATCHES)
     optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
-    engine = Engine(module, optimizer, zero_stage=zero_stage, clip=0.0)
+    engine = Engine(
+        module, optimizer, zero_stage=zero_stage, clip=0.0, offload_optimizer=offload_optimizer
+    )
     for k in range(NUM_MICRO_BATCHES):
         choice_R = torch.zeros(world_size * NUM_MICRO_BATCHES, device=engine.device)
         choice_R[rank * NUM_MICRO_BATCHES + k] = 1.0
@@ -43,8 +45,8 @@ def delivered(zero_stage: int) -> Tensor:
     return arrived_RC
 
 
-def require_all_delivered(zero_stage: int) -> None:
-    arrived_RC = delivered(zero_stage)
+def require_all_delivered(zero_stage: int, offload_optimizer: bool = False) -> None:
+    arrived_RC = delivered(zero_stage, offload_optimizer)
     if not torch.equal(arrived_RC, torch.ones_like(arrived_RC)):
         shares = ", ".join(f"{share:.2f}" for share in arrived_RC.mean(dim=1).tolist())
         raise RuntimeError(

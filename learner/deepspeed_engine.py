@@ -97,7 +97,7 @@ def connect(
     deepspeed.init_distributed(dist_backend=backend, verbose=False)
 
 
-def engine_config(zero_stage: int, clip: float) -> dict[str, Any]:
+def engine_config(zero_stage: int, clip: float, offload_optimizer: bool) -> dict[str, Any]:
     """All that changes numbers is said: DeepSpeed's defaults have changed before (METHODS D9)."""
     return {
         "train_micro_batch_size_per_gpu": 1,
@@ -111,6 +111,7 @@ def engine_config(zero_stage: int, clip: float) -> dict[str, Any]:
             "allgather_bucket_size": BUCKET_ELEMENTS,
             "stage3_prefetch_bucket_size": BUCKET_ELEMENTS,
             "stage3_param_persistence_threshold": PERSISTENT_ELEMENTS,
+            **({"offload_optimizer": {"device": "cpu"}} if offload_optimizer else {}),
         },
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
@@ -152,13 +153,16 @@ class Engine:
         *,
         zero_stage: int,
         clip: float,
+        offload_optimizer: bool = False,
     ) -> None:
         self.zero_stage = zero_stage
         self._clip = clip
         self._norm = 0.0
         self._world_size = torch.distributed.get_world_size()
         self._engine: Any = deepspeed.initialize(
-            model=module, optimizer=optimizer, config=engine_config(zero_stage, clip)
+            model=module,
+            optimizer=optimizer,
+            config=engine_config(zero_stage, clip, offload_optimizer),
         )[0]
 
     @property

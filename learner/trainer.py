@@ -109,7 +109,7 @@ class LearnerRank:
         timeout_s = self._config.cluster.wait_timeout_s
         deepspeed_engine.connect(self._rank, settings.world_size, address, device, timeout_s)
         started = time.perf_counter()
-        canary.require_all_delivered(settings.zero_stage)
+        canary.require_all_delivered(settings.zero_stage, settings.offload_optimizer)
         canary_s = time.perf_counter() - started
         self._model = load_policy(self._model_dir, self._config)
         num_parameters = sum(parameter.numel() for parameter in self._model.parameters())
@@ -120,6 +120,7 @@ class LearnerRank:
             optimizer,
             zero_stage=settings.zero_stage,
             clip=settings.optimizer.clip,
+            offload_optimizer=settings.offload_optimizer,
         )
         self._warn_of_short_run(total_steps)
         return LearnerInfo(

@@ -94,7 +94,8 @@ def _be_a_judge(
 
 
 def _warm_up() -> None:
-    """Pay for sympy's import, the parser's tables and the caches of both now, once for all."""
+    """Pay for the imports, the parser's tables and the caches now, once for all."""
+    judged("verifiers.json_value:json_value", Task(answer="1"), "1")
     for answer, response in USUAL:
         judged("verifiers.math_answer:math_answer", Task(answer=answer), rf"\boxed{{{response}}}")
 

@@ -28,7 +28,7 @@ from learner.publish import fingerprint_of, gather
 from learner.trainer import LearnerRank, StepMetrics
 from verifiers.types import Lease, Rollout
 
-STAGES = (0, 1, 2, 3)
+STAGES = ("0", "1", "2", "3", "1 offloaded", "2 offloaded", "3 offloaded")
 RESPONSES = (1, 12, 2, 7, 1, 12, 3, 5)
 LR, BETAS, CLIP, WARMUP, DECAY = 1e-3, (0.9, 0.95), 0.5, 4, 0.1
 
@@ -67,7 +67,7 @@ class Queue:
         return rollouts(step, {100: 0, 201: 5}.get(step, 8))
 
 
-def configuration(world_size: int, stage: int, **learner: Any) -> RunConfig:
+def configuration(world_size: int, stage: str, **learner: Any) -> RunConfig:
     optimizer = {
         "lr": LR,
         "betas": BETAS,
@@ -77,7 +77,7 @@ def configuration(world_size: int, stage: int, **learner: Any) -> RunConfig:
     }
     values = {
         "world_size": world_size,
-        "zero_stage": stage,
+        **sharding(stage),
         "dtype": "float32",
         "micro_batch_tokens": 32,
         "optimizer": optimizer,
@@ -91,6 +91,11 @@ def configuration(world_size: int, stage: int, **learner: Any) -> RunConfig:
             "cluster": {"wait_timeout_s": 60.0},
         }
     )
+
+
+def sharding(stage: str) -> dict[str, Any]:
+    """``sharding("2 offloaded")``: the settings that it stands for."""
+    return {"zero_stage": int(stage[0]), "offload_optimizer": stage.endswith("offloaded")}
 
 
 def lease(step: int) -> Lease:
@@ -146,7 +151,7 @@ class Cases:
         self.results: dict[str, Any] = {}
         self.model_dir = str(folder / "model")
 
-    async def started(self, stage: int) -> LearnerRank:
+    async def started(self, stage: str) -> LearnerRank:
         config = configuration(self.world_size, stage)
         learner = LearnerRank(self.rank, config, self.model_dir, Queue())
         await learner.start(await self.meeting_point(learner), "cpu", 10)
@@ -180,7 +185,7 @@ class Cases:
             await learner.close()
         self.results["old version"] = self.old_version()
 
-    def gradients(self, stage: int) -> dict[str, float]:
+    def gradients(self, stage: str) -> dict[str, float]:
         """SGD with rate 1: the weights move by the gradient. AdamW would hide a wrong scale."""
         plain = {
             f"float32, {layout}": self.gradient_error(stage, *LAYOUTS[layout]) for layout in LAYOUTS
@@ -189,7 +194,7 @@ class Cases:
         bf16 = self.gradient_error(stage, 8, 64, dtype="bfloat16", activation_checkpointing=True)
         return plain | {"float32, recomputed": recomputed, "bfloat16, recomputed": bf16}
 
-    def gradient_error(self, stage: int, number: int, tokens: int, **learner: Any) -> float:
+    def gradient_error(self, stage: str, number: int, tokens: int, **learner: Any) -> float:
         from learner.deepspeed_engine import Engine  # noqa: PLC0415 - after DS_ACCELERATOR is set
 
         batch = rollouts(7, number)
@@ -198,7 +203,7 @@ class Cases:
         before = named(model)
         module = Policy(model, getattr(torch, config.learner.dtype))
         sgd = torch.optim.SGD(model.parameters(), lr=1.0)
-        engine = Engine(module, sgd, zero_stage=stage, clip=0.0)
+        engine = Engine(module, sgd, clip=0.0, **sharding(stage))
         slots = plan(batch, self.world_size, packing_of(config, model))[self.rank]
         divisor = denominator("global_tokens", count(batch), 12)
         accumulate(engine, [build(batch, slot) for slot in slots], divisor)
@@ -212,7 +217,7 @@ class Cases:
         gradient = {name: weight.grad for name, weight in exact.named_parameters()}
         return relative(flat(before) - flat(after), flat(gradient))  # pyright: ignore
 
-    def canary_in_a_trap(self, stage: int) -> str:
+    def canary_in_a_trap(self, stage: str) -> str:
         """The call pattern of METHODS D8's trap: no boundary before the backward passes."""
         from learner import canary, deepspeed_engine  # noqa: PLC0415 - after DS_ACCELERATOR is set
 
@@ -221,7 +226,7 @@ class Cases:
 
         with mock.patch.object(deepspeed_engine.Engine, "backward", backward):
             try:
-                canary.require_all_delivered(stage)
+                canary.require_all_delivered(**sharding(stage))
             except RuntimeError as error:
                 return str(error)
         return ""
@@ -240,7 +245,7 @@ class Cases:
             "names": sorted(weights),
         }
 
-    async def two_steps_among_bad_ones(self, stage: int, learner: LearnerRank) -> dict[str, Any]:
+    async def two_steps_among_bad_ones(self, stage: str, learner: LearnerRank) -> dict[str, Any]:
         """Bad steps between the two good ones must leave no trace at all."""
         checkpoint, weights = self.folder / f"checkpoint-{stage}", self.folder / f"weights-{stage}"
         first = await learner.step(lease(0))
@@ -351,7 +356,7 @@ class Cases:
             "decoded": tokenizer.decode(tokenizer("17 + 4")["input_ids"]),
         }
 
-    async def resumed(self, stage: int, learner: LearnerRank) -> dict[str, Any]:
+    async def resumed(self, stage: str, learner: LearnerRank) -> dict[str, Any]:
         """A fresh process group and engine, from the checkpoint between the two good steps."""
         await learner.load(str(self.folder / f"checkpoint-{stage}"))
         metrics = await learner.step(lease(1))

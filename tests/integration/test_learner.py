@@ -68,11 +68,11 @@ def test_bf16_computes_the_same_gradient_but_for_rounding(group, stage):
     assert 1e-5 < group[f"gradients {stage}"]["bfloat16, recomputed"] < 5e-2
 
 
-@pytest.mark.parametrize("stage", [1, 2])
+@pytest.mark.parametrize("stage", ["1", "2", "1 offloaded", "2 offloaded"])
 def test_the_canary_sees_a_call_pattern_that_loses_micro_batches(group, stage):
     message = group[f"trap {stage}"]
 
-    assert f"zero_stage={stage} loses gradients" in message
+    assert f"zero_stage={stage[0]} loses gradients" in message
     assert "0.00" in message
     assert "\n" not in message
 

@@ -48,6 +48,10 @@ def test_numbers_are_numbers_and_a_misspelt_boolean_is_not_one():
         (["sampling.max_tokens=5"], ["sampling.max_tokens 5", "filter.length_budget"]),
         (["engine.max_model_len=128"], ["engine.max_model_len 128", "Raise"]),
         (["eval.max_tokens=9999"], ["eval.max_tokens 9999", "Raise"]),
+        (
+            ["learner.zero_stage=0", "learner.offload_optimizer=true"],
+            ["learner.offload_optimizer=true", "Raise learner.zero_stage"],
+        ),
         (["missing.yaml"], ["missing.yaml", "does not exist"]),
     ],
 )
