@@ -18,6 +18,7 @@ from pathlib import Path
 from cluster import doctor_checks as check
 from cluster.doctor_checks import Check
 from verifiers import sandbox
+from verifiers.pool import usable_cores
 
 ROOT = Path(__file__).resolve().parent.parent
 OUR_PACKAGES = ("actors", "cluster", "configs", "evaluation", "learner", "verifiers")
@@ -36,7 +37,7 @@ def checks(runs_dir: str = "runs") -> list[Check]:
         check.engine(versions),
         check.companions(versions),
         check.namesakes({name: find_spec(name) for name in OUR_PACKAGES}, ROOT),
-        Check(name="CPU cores", ok=True, found=str(_num_cpus())),
+        Check(name="CPU cores", ok=True, found=str(usable_cores())),
         check.memory(_memory_bytes()),
         check.gpu(_gpus(), versions),
         *check.compiler(shutil.which, os.environ.get("CXX")),
@@ -72,13 +73,6 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _num_cpus() -> int:
-    """Those that this process may use; containers often have fewer than the machine."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _memory_bytes() -> int | None:
