@@ -1,14 +1,18 @@
 """What an objective sees of some supervised tokens, and what it gives back. Suffixes name the axes:
-N tokens, V vocabulary."""
+N tokens, V vocabulary, K samples."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import torch.nn.functional as F
 from torch import Tensor
 
-Need = Literal["ref_logits", "teacher_logits", "old_logprobs", "advantages", "expert_batch"]
+from learner.objectives.advantages import Group
+
+Need = Literal[
+    "ref_logits", "teacher_logits", "old_logprobs", "advantages", "expert_batch", "uniforms"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +23,9 @@ class View:
     logits_NV: Tensor
     """float32, with gradient."""
     targets_N: Tensor
+    weights_N: Tensor | None = None
+    """Finite and >= 0. Exactly 0 takes the token out of the sum and out of the count; any other
+    value changes the sum only. None: all 1."""
     advantages_N: Tensor | None = None
     old_logprobs_N: Tensor | None = None
     """Of the policy that wrote the tokens."""
@@ -28,10 +35,25 @@ class View:
     """Of a policy that may have seen a richer prompt, at the same response tokens."""
     is_expert_N: Tensor | None = None
     """Whether somebody else wrote the token."""
+    uniforms_NK: Tensor | None = None
+    """Random numbers in [0, 1), float64, drawn before the step: a chunk that is computed twice
+    must draw the same samples twice."""
 
     @property
     def logprobs_N(self) -> Tensor:
         return -F.cross_entropy(self.logits_NV, self.targets_N, reduction="none")
+
+    def only(self, where_N: Tensor) -> "View":
+        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
+        return View(**{name: x[where_N] for name, x in tensors.items() if x is not None})
+
+    def counted(self) -> "View":
+        """Without the tokens of weight 0, so that nothing that stands at them can matter."""
+        if self.weights_N is None:
+            return self
+        if not bool((self.weights_N.isfinite() & (self.weights_N >= 0)).all()):
+            raise ValueError("token weights must be finite and at least 0")
+        return self.only(self.weights_N > 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,15 +62,25 @@ class Term:
     and micro-batches, is the learner's business and never a local mean."""
 
     name: str
+    tokens: View
+    """The tokens that this term counts: the view that was given, or a part of it."""
     losses_N: Tensor
     coefficient: float = 1.0
-    counted_N: Tensor | None = None
-    """Tokens of this term; the others have a loss of 0. None: all."""
+
+    @property
+    def total(self) -> Tensor:
+        weights_N = self.tokens.weights_N
+        return (self.losses_N if weights_N is None else weights_N * self.losses_N).sum()
+
+    @property
+    def count(self) -> int:
+        return len(self.tokens.targets_N)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objective:
-    """``terms`` is a pure function of tensors and settings; the rest says what it asks for."""
+    """``terms`` is a pure function of tensors and settings; the rest says what it asks for. Call
+    the objective itself: ``terms`` never sees a token of weight 0."""
 
     terms: Callable[[View, Any], list[Term]]
     settings: type[Any]
@@ -56,3 +88,13 @@ class Objective:
     needs: frozenset[Need] = frozenset()
     on_policy: bool = True
     """Rollouts must be samples of the policy itself: temperature 1, nothing cut off."""
+    aggregation: Literal["token_mean", "sequence_mean", "constant"] = "token_mean"
+    """How the method is published: over tokens, over tokens that ``weights.sequence_mean`` weights,
+    or over a constant number of tokens per rollout."""
+    advantages: Callable[[Group, Any], list[float]] | None = None
+    """From the rewards of a group, with these settings. None: it asks for none."""
+    at_step: Callable[[Any, int], Any] | None = None
+    """The settings as of an optimizer step. None: they stay."""
+
+    def __call__(self, view: View, settings: Any) -> list[Term]:
+        return self.terms(view.counted(), settings)
