@@ -15,6 +15,11 @@ OBJECTIVES = {
     "tldr": "learner.objectives.clipped:TLDR",
     "dft": "learner.objectives.dft:DFT",
     "asft": "learner.objectives.dft:ASFT",
+    "chord": "learner.objectives.chord:CHORD",
+    "chord_grpo": "learner.objectives.chord:CHORD_GRPO",
+    "opsd": "learner.objectives.opsd:OPSD",
+    "curio": "learner.objectives.curio:CURIO",
+    "one_token_rollout": "learner.objectives.one_token_rollout:ONE_TOKEN_ROLLOUT",
 }
 
 

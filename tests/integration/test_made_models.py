@@ -20,6 +20,7 @@ from learner.tiny_model import BATCH_TOKENS, Pretraining, _batches
 from learner.tiny_tokenizer import render_prompt
 from verifiers.contains import contains
 from verifiers.number import number
+from verifiers.types import Task
 
 ROOT = Path(__file__).parents[2]
 STEPS = 6
@@ -111,7 +112,10 @@ def test_the_tiny_problems_are_distinct_judgeable_and_apart(tiny: Path):
         expressions = [row["prompt"][len("Let ") :].rsplit(". Find", 1)[0] for row in rows]
         assert {zlib.crc32(text.encode()) % 8 == 0 for text in expressions} == {held}
     for row in train[:20]:
-        assert number(row["answer"], f"</think> \\boxed{{{row['answer']}}}").status == "correct"
+        assert (
+            number(Task(answer=row["answer"]), f"</think> \\boxed{{{row['answer']}}}").status
+            == "correct"
+        )
     prompts = tokenizer([render_prompt(row["prompt"]) for row in train])["input_ids"]
     assert max(map(len, prompts)) <= 64
 
@@ -330,8 +334,8 @@ def test_the_questions_are_distinct_apart_and_not_answered_by_an_echo():
     assert len({row.prompt for row in train + heldout}) == len(train + heldout)
     for row in train + heldout:
         assert row.prompt.endswith("?") and row.answer.strip() == row.answer != ""
-        assert contains(row.answer, row.prompt).status == "wrong", row
-        assert contains(row.answer, f"It is {row.answer}.").status == "correct", row
+        assert contains(Task(answer=row.answer), row.prompt).status == "wrong", row
+        assert contains(Task(answer=row.answer), f"It is {row.answer}.").status == "correct", row
     for rows in (train, heldout):
         kinds = {row.id.split("-")[0] for row in rows}
         assert kinds == {"capital", "fact"}
