@@ -19,9 +19,13 @@ DELIMITER = re.compile(r"<[|｜].+[|｜]>")
 class ChatTemplate:
     """A model's tokenizer, chat template and context length."""
 
-    def __init__(self, tokenizer: Any, max_tokens: int | None) -> None:
-        """``max_tokens``: longest context of the model, None when it does not say."""
+    def __init__(
+        self, tokenizer: Any, max_tokens: int | None, num_words: int | None = None
+    ) -> None:
+        """``max_tokens``: longest context of the model; ``num_words``: size of its vocabulary; None
+        when it does not say."""
         self.max_tokens = max_tokens
+        self.num_words = num_words
         self._tokenizer = tokenizer
         control = {
             token.content
@@ -81,5 +85,6 @@ def load_chat_template(model_dir: str, model: ModelConfig) -> ChatTemplate:
             f"model.path {model_dir} has no chat template, so it is not known how to ask it; use "
             "an instruction-tuned model, or put a chat_template.jinja into its folder"
         )
-    length = config.get("text_config", config).get("max_position_embeddings")
-    return ChatTemplate(tokenizer, length if isinstance(length, int) else None)
+    text_config = config.get("text_config", config)
+    numbers = [text_config.get(key) for key in ("max_position_embeddings", "vocab_size")]
+    return ChatTemplate(tokenizer, *(n if isinstance(n, int) else None for n in numbers))

@@ -23,6 +23,7 @@ def make_problems(file: ProblemFile, data: DataConfig, template: ChatTemplate) -
     ]
     encoded = template.encode(rendered)
     _refuse_lengths(file, encoded, data, template)
+    _refuse_unknown_words(file, encoded, template)
     return [
         Problem(
             id=row.id,
@@ -87,6 +88,19 @@ def _refuse_control_tokens(where: str, text: str, template: ChatTemplate) -> Non
             f"{where} holds {shorten(token)}, a control token of the model: it would forge a turn; "
             "remove it or spell it otherwise"
         )
+
+
+def _refuse_unknown_words(
+    file: ProblemFile, encoded: list[tuple[int, ...]], template: ChatTemplate
+) -> None:
+    if template.num_words is None:
+        return
+    for where, ids in zip(file.places, encoded, strict=True):
+        if max(ids) >= template.num_words:
+            raise DataError(
+                f"{where} becomes token {max(ids)}, and the model knows {template.num_words}: its "
+                "tokenizer is not its own; put the right one into the model's folder"
+            )
 
 
 def _refuse_lengths(

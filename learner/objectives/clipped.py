@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from configs.schema import Section
 from learner.objectives import advantages
 from learner.objectives.base import Need, Objective, Term, View
 from learner.objectives.entropy import EntropySettings, with_entropy
@@ -21,11 +22,15 @@ MAX_LOG_RATIO = 20.0
 """A ratio of 5e8 is as absurd as any larger one, and inf * 0 would be nan in the backward pass."""
 
 
-class ClipSettings(EntropySettings):
+class ClipBounds(Section):
     clip_low: float = Field(default=0.2, ge=0, le=1)
     """The ratio counts down to 1 - clip_low. PPO's .2."""
     clip_high: float = Field(default=0.2, ge=0)
     """The ratio counts up to 1 + clip_high. PPO's .2."""
+
+
+class ClipSettings(ClipBounds, EntropySettings):
+    pass
 
 
 class RaftSettings(ClipSettings):
@@ -49,7 +54,7 @@ class TldrSettings(ClipSettings, advantages.TldrAdvantage):
     pass
 
 
-def clipped(view: View, advantages_N: Tensor, settings: ClipSettings) -> Tensor:
+def clipped(view: View, advantages_N: Tensor, settings: ClipBounds) -> Tensor:
     """-min(ratio A, clip(ratio, 1 - low, 1 + high) A), ratio = pi(y) / pi_old(y)."""
     assert view.old_logprobs_N is not None
     log_ratio_N = view.logprobs_N - view.old_logprobs_N

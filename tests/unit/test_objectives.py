@@ -11,6 +11,9 @@ from torch import Tensor
 
 from configs.errors import UserError
 from learner.objectives.base import View
+from learner.objectives.chord import ChordSettings, mu_at
+from learner.objectives.curio import CurioSettings, temperatures, wanted_entropy
+from learner.objectives.one_token_rollout import OneTokenRolloutSettings, draw
 from learner.objectives.registry import OBJECTIVES, UnknownObjective, resolve
 
 N, V = 9, 7
@@ -35,7 +38,7 @@ def view_of(weights: list[float] | None = None, scale: float = 2.0) -> View:
         weights_N=None if weights is None else torch.tensor(weights, dtype=torch.float64),
         advantages_N=torch.tensor([1, 1, 1, -1, -1, -1, 2, -2, 0], dtype=torch.float64),
         old_logprobs_N=logits.detach().log_softmax(-1)[torch.arange(N), targets] - off,
-        ref_logits_NV=2 * randn(N, V),
+        ref_logits_NV=(2 * randn(N, V)).requires_grad_(),
         teacher_logits_NV=(2 * randn(N, V)).requires_grad_(),
         is_expert_N=torch.tensor(EXPERT, dtype=torch.bool),
         uniforms_NK=torch.rand(N, 5, generator=generator, dtype=torch.float64),
@@ -111,25 +114,116 @@ def dft(z: Tensor, view: View, t: int) -> Tensor:
 
 
 def asft(z: Tensor, view: View, t: int) -> Tensor:
-    assert view.ref_logits_NV is not None
-    return dft(z, view, t) + 0.05 * kl(p_of(view.ref_logits_NV[t]), p_of(z))
+    return dft(z, view, t) + 0.05 * kl(given(view.ref_logits_NV, t), p_of(z))
 
 
-def with_bonus(z: Tensor, view: View, t: int) -> Tensor:
-    return nll(z, view, t) - 0.3 * entropy(z)
+def given(logits_NV: Tensor | None, t: int) -> list[Tensor]:
+    """A distribution that gets no gradient."""
+    assert logits_NV is not None
+    return p_of(logits_NV[t].detach())
+
+
+def chord(own: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def formula(z: Tensor, view: View, t: int) -> Tensor:
+        if not EXPERT[t]:
+            return 0.7 * own(z, view, t)
+        p = math.exp(-nll(z, view, t).item())
+        return 0.3 * p * (1 - p) * nll(z, view, t)
+
+    return formula
+
+
+def reverse_kl(z: Tensor, view: View, t: int) -> Tensor:
+    return kl(p_of(z), given(view.teacher_logits_NV, t))
+
+
+def forward_kl(z: Tensor, view: View, t: int) -> Tensor:
+    return kl(given(view.teacher_logits_NV, t), p_of(z))
+
+
+def clipped_forward_kl(z: Tensor, view: View, t: int) -> Tensor:
+    total, student = torch.zeros((), dtype=torch.float64), p_of(z)
+    for v, p in enumerate(given(view.teacher_logits_NV, t)):
+        entry = p * torch.log(p / student[v])
+        total = total + (entry if entry < 0.05 else 0.05)
+    return total
+
+
+def jsd(z: Tensor, view: View, t: int) -> Tensor:
+    teacher, student = given(view.teacher_logits_NV, t), p_of(z)
+    mixture = [0.1 * p + 0.9 * q for p, q in zip(teacher, student, strict=True)]
+    return 0.1 * kl(teacher, mixture) + 0.9 * kl(student, mixture)
+
+
+def sampled(z: Tensor, view: View, t: int) -> Tensor:
+    teacher = given(view.teacher_logits_NV, t)[int(view.targets_N[t])]
+    return (math.log(teacher) + nll(z, view, t).item()) * nll(z, view, t)
+
+
+def entropy_at(tau: float, z: Tensor, words: int) -> float:
+    z = torch.cat([z.sort(descending=True).values[:words] / tau, torch.full((V,), -1e9)])[:V]
+    return -sum(p * math.log(p) for p in map(float, p_of(z)) if p > 0)
+
+
+def curio(words: int) -> Callable[..., Tensor]:
+    def formula(z: Tensor, view: View, t: int) -> Tensor:
+        assert view.teacher_logits_NV is not None
+        teacher, low, high = view.teacher_logits_NV[t].detach(), 1.1, 1.5
+        now = entropy_at(1.0, teacher, words)
+        wanted = now + 0.5 / (1 + math.exp(-2 * (now - 1.2)))
+        for _ in range(20):
+            middle = (low + high) / 2
+            is_low = entropy_at(middle, teacher, words) < wanted
+            low, high = (middle, high) if is_low else (low, middle)
+        tau = 1.1 if entropy_at(1.0, teacher, V) <= 0.03 else (low + high) / 2
+        target = math.log(p_of(teacher / tau)[int(view.targets_N[t])])
+        return nll(z, view, t) + 0.5 * (-nll(z, view, t) - target) ** 2
+
+    return formula
+
+
+def one_token_rollout(z: Tensor, view: View, t: int) -> Tensor:
+    assert view.uniforms_NK is not None
+    total = torch.zeros((), dtype=torch.float64)
+    for u in view.uniforms_NK[t].tolist():
+        word, upto = 0, p_of(z)[0].item()
+        while u >= upto:
+            word += 1
+            upto += p_of(z)[word].item()
+        reward = 1.0 if word == int(view.targets_N[t]) else -0.1
+        total = total - reward * torch.log(p_of(z)[word])
+    return total / len(view.uniforms_NK[t])
+
+
+def plus_bonus(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return lambda z, view, t: loss(z, view, t) - 0.3 * entropy(z)
 
 
 CASES: list[tuple[str, dict[str, Any], Callable[..., Tensor]]] = [
     ("sft", {}, nll),
-    ("sft", {"entropy_bonus": 0.3}, with_bonus),
+    ("sft", {"entropy_bonus": 0.3}, plus_bonus(nll)),
     ("raft", {}, surrogate(0.2, 0.2, advantage=1.0)),
     ("grpo", {}, surrogate(0.2, 0.2)),
     ("dr_grpo", {"clip_low": 0.1, "clip_high": 0.3}, surrogate(0.1, 0.3)),
     ("dapo", {}, surrogate(0.2, 0.28)),
+    ("dapo", {"entropy_bonus": 0.3}, plus_bonus(surrogate(0.2, 0.28))),
     ("tldr", {}, surrogate(0.2, 0.2)),
     ("dft", {}, dft),
     ("asft", {}, asft),
+    ("chord", {"mu": 0.3}, chord(nll)),
+    ("chord_grpo", {"mu": 0.3, "clip_high": 0.28}, chord(surrogate(0.2, 0.28))),
+    ("opsd", {}, reverse_kl),
+    ("opsd", {"divergence": "forward_kl"}, forward_kl),
+    ("opsd", {"divergence": "clipped_forward_kl"}, clipped_forward_kl),
+    ("opsd", {"divergence": "jsd", "beta": 0.1}, jsd),
+    ("opsd", {"divergence": "jsd", "beta": 0.0}, forward_kl),
+    ("opsd", {"divergence": "jsd", "beta": 1.0}, reverse_kl),
+    ("opsd", {"divergence": "sampled"}, sampled),
+    ("curio", {}, curio(words=V)),
+    ("curio", {"top_words": 3}, curio(words=3)),
+    ("one_token_rollout", {}, one_token_rollout),
 ]
+TAUGHT = ("opsd", "curio", "asft")
 cases = pytest.mark.parametrize(
     ("name", "settings", "formula"), CASES, ids=[f"{name}-{given}" for name, given, _ in CASES]
 )
@@ -290,6 +384,149 @@ def test_a_ratio_beyond_its_bound_moves_nothing_further(name, advantage, ratio, 
     token = one_token(log_of(0.2, 0.5, 0.3), advantages_N=advantages, old_logprobs_N=old)
 
     assert bool(gradient_of(name, token).any()) == moves
+
+
+@pytest.mark.parametrize(("p", "phi"), [(0.1, 0.09), (0.5, 0.25), (0.9, 0.09)])
+def test_chord_learns_most_from_an_experts_word_that_is_half_expected(p, phi):
+    expert = one_token(log_of(p, 1 - p), is_expert_N=torch.tensor([True]))
+
+    gradient = gradient_of("chord", expert, mu=1.0)
+
+    assert gradient[0, 0].item() == pytest.approx(-phi * (1 - p), abs=1e-9)
+
+
+def test_chord_has_the_golden_gradient_and_counts_both_kinds_apart():
+    expert = one_token(log_of(0.2, 0.5, 0.3), is_expert_N=torch.tensor([True]))
+
+    gradient = gradient_of("chord", expert, mu=1.0)
+    counts = {term: count for term, (_, count) in sums_of("chord", view_of(WEIGHTS)).items()}
+
+    assert torch.allclose(gradient, row(-0.128, 0.08, 0.048), atol=1e-9)
+    assert counts == {"own": 5, "expert": 2}  # the token of weight 0 is in neither
+
+
+def test_chords_share_rises_linearly_and_falls_as_a_cosine():
+    settings = ChordSettings(mu=0.9, mu_valley=0.1, mu_warmup_steps=3, mu_decay_steps=4)
+
+    shares = [mu_at(settings, step).mu for step in range(9)]
+
+    high, low = 0.5 + 0.4 * math.sqrt(0.5), 0.5 - 0.4 * math.sqrt(0.5)
+    assert shares == pytest.approx([0.3, 0.6, 0.9, 0.9, high, 0.5, low, 0.1, 0.1])
+    assert mu_at(ChordSettings(), 0).mu == pytest.approx(0.1)
+
+
+TEACHER, STUDENT = (0.15, 0.75, 0.10), (0.6, 0.3, 0.1)
+
+
+def distilled(student: tuple[float, ...] = STUDENT, target: int = 0) -> View:
+    teacher = row(*log_of(*TEACHER)).requires_grad_()
+    return one_token(log_of(*student), target, teacher_logits_NV=teacher)
+
+
+@pytest.mark.parametrize(
+    ("settings", "value"),
+    [
+        ({"divergence": "forward_kl"}, 0.479274),
+        ({"divergence": "reverse_kl"}, 0.556889),
+        ({"divergence": "jsd"}, 0.122090),
+        ({"divergence": "jsd", "beta": 0.1}, 0.042978),
+        ({"divergence": "jsd", "beta": 0.9}, 0.048150),
+        ({"divergence": "clipped_forward_kl"}, -0.157944),
+    ],
+)
+def test_divergences_have_the_golden_numbers(settings, value):
+    assert loss_of("opsd", distilled(), **settings).item() == pytest.approx(value, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("divergence", "golden"),
+    [("reverse_kl", (0.497643, -0.441954, -0.055689)), ("forward_kl", (0.45, -0.45, 0.0))],
+)
+def test_divergences_have_the_golden_gradients(divergence, golden):
+    gradient = gradient_of("opsd", distilled(), divergence=divergence)
+
+    assert torch.allclose(gradient, row(*golden), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "kind", ["reverse_kl", "forward_kl", "clipped_forward_kl", "jsd", "sampled"]
+)
+def test_a_teacher_that_sees_the_same_teaches_nothing(kind):
+    same = distilled(student=TEACHER)
+
+    assert loss_of("opsd", same, divergence=kind).item() == pytest.approx(0, abs=1e-12)
+    assert torch.allclose(gradient_of("opsd", same, divergence=kind), row(0, 0, 0), atol=1e-9)
+
+
+@pytest.mark.parametrize(("name", "settings"), [(n, s) for n, s, _ in CASES if n in TAUGHT])
+def test_the_teacher_gets_no_gradient(name, settings):
+    view = view_of(WEIGHTS)
+    assert view.teacher_logits_NV is not None and view.ref_logits_NV is not None
+    others = [view.teacher_logits_NV, view.ref_logits_NV]
+
+    gradients = torch.autograd.grad(loss_of(name, view, **settings), others, allow_unused=True)
+
+    assert gradients == (None, None)
+
+
+def test_sampled_words_give_the_gradient_of_the_reverse_kl_in_the_mean():
+    mean = torch.zeros(1, 3, dtype=torch.float64)
+    for word, p in enumerate(STUDENT):
+        mean += p * gradient_of("opsd", distilled(target=word), divergence="sampled")
+
+    assert torch.allclose(mean, gradient_of("opsd", distilled()), atol=1e-12)
+
+
+def test_curio_wants_the_golden_entropy_and_finds_its_temperature():
+    teacher = row(2.5, 0.0, 0.3, -0.5, 0.1)
+    now = torch.distributions.Categorical(logits=teacher).entropy()
+
+    [tau] = temperatures(teacher, CurioSettings(tau_min=1.0, tau_max=20.0)).tolist()
+
+    found = torch.distributions.Categorical(logits=teacher / tau).entropy().item()
+    assert wanted_entropy(torch.tensor([1.2])).item() == pytest.approx(1.45)
+    assert found == pytest.approx(wanted_entropy(now).item(), abs=1e-4)
+    assert found > now.item() + 0.1
+
+
+def test_curios_entropy_rises_with_tau_and_a_sure_teacher_gets_the_lowest():
+    sure, wavering = row(9.0, 0.0, 0.0, -1.0), row(4.0, 3.0, 2.0, -9.0)
+    hot = [torch.distributions.Categorical(logits=wavering / tau).entropy() for tau in (1.1, 1.5)]
+
+    tau_sure, tau_wavering = temperatures(torch.cat([sure, wavering]), CurioSettings())
+
+    assert hot[0] < hot[1]
+    assert tau_sure.item() == 1.1
+    assert 1.1 < tau_wavering.item() <= 1.5
+
+
+def test_one_token_rollouts_are_repeatable_and_fair():
+    settings = OneTokenRolloutSettings(samples=20_000, wrong_reward=0.0)
+    first, second = (draw(1, settings, torch.Generator().manual_seed(5)) for _ in range(2))
+    token = one_token(log_of(0.2, 0.5, 0.3), uniforms_NK=first)
+
+    loss = loss_of("one_token_rollout", token, wrong_reward=0.0)
+
+    assert torch.equal(first, second)
+    # Only the data's word is rewarded, so in the mean this is -p log p, DFT's value.
+    assert loss.item() == pytest.approx(-0.2 * math.log(0.2), abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("grpo", {"clip_low": 1.5}),
+        ("dapo", {"overlong_cache": 30000}),
+        ("tldr", {"penalty_long": 0.5}),
+        ("tldr", {"penalty_short": 1.0}),
+        ("curio", {"tau_min": 2.0}),
+        ("opsd", {"divergence": "kl"}),
+        ("sft", {"entropy": 0.1}),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(name, wrong):
+    with pytest.raises(ValueError):
+        resolve(name).settings(**wrong)
 
 
 # Names.

@@ -71,10 +71,10 @@ class LetterTokenizer:
 @pytest.fixture(autouse=True)
 def context(monkeypatch: pytest.MonkeyPatch) -> dict[str, int | None]:
     """Every model has the tokenizer above; ``max_tokens`` is how much it can read."""
-    settings: dict[str, int | None] = {"max_tokens": None}
+    settings: dict[str, int | None] = {"max_tokens": None, "num_words": None}
 
     def load(model_dir: str, model: object) -> ChatTemplate:
-        return ChatTemplate(LetterTokenizer(), settings["max_tokens"])
+        return ChatTemplate(LetterTokenizer(), settings["max_tokens"], settings["num_words"])
 
     monkeypatch.setattr(prompts, "load_chat_template", load)
     return settings
@@ -357,6 +357,16 @@ def test_a_prompt_leaves_room_in_the_models_context(tmp_path: Path, context: dic
     assert "1 of 1" in message
     assert "context" in message
     assert "raise data.max_prompt_tokens" not in message
+
+
+def test_a_tokenizer_that_knows_more_words_than_the_model_is_refused(tmp_path: Path, context: dict):
+    context["num_words"] = 50_000
+    assert source_of(asked("a", "z"), tmp_path).cursor == 0
+
+    message = refused(asked("a", "\U0001f600"), tmp_path)
+
+    assert "row 2" in message
+    assert f"token {ord(chr(0x1F600))}, and the model knows 50000" in message
 
 
 def test_a_template_that_refuses_a_conversation_or_loses_it_names_the_row(tmp_path: Path):
