@@ -315,6 +315,7 @@ def test_extreme_logits_stay_finite(name, settings, formula):
     for key in ("ref_logits_NV", "teacher_logits_NV"):
         floats[key] = floats[key].sign() * -1e4
         floats[key][:, 3] = -math.inf
+    floats["old_logprobs_N"][:6] = -1e5  # a ratio of inf, were it not bounded
     extreme = replace(view, **floats | {"logits_NV": logits.requires_grad_()}, targets_N=targets)
 
     assert loss_of(name, extreme, **settings).isfinite()
@@ -498,6 +499,21 @@ def test_curios_entropy_rises_with_tau_and_a_sure_teacher_gets_the_lowest():
     assert hot[0] < hot[1]
     assert tau_sure.item() == 1.1
     assert 1.1 < tau_wavering.item() <= 1.5
+
+
+def test_whether_curios_teacher_is_sure_is_asked_of_every_word():
+    tail = row(8.0, *[0.0] * 100)  # sure among its two likeliest words, not among all
+
+    assert temperatures(tail, CurioSettings(top_words=2)).item() > 1.4
+
+
+def test_a_word_of_no_probability_is_never_drawn():
+    uniforms = row(0.0, 0.5, 1 - 2**-53)
+    token = one_token([-math.inf, 0.0, 0.0, -math.inf], target=1, uniforms_NK=uniforms)
+
+    loss = loss_of("one_token_rollout", token, wrong_reward=-0.1)
+
+    assert loss.item() == pytest.approx(math.log(2) * (1 - 0.1 - 0.1) / 3)
 
 
 def test_one_token_rollouts_are_repeatable_and_fair():
