@@ -7,6 +7,7 @@ from pathlib import Path
 from actors.prompts import PromptSource
 from cluster.models import models_dir, resolve_model
 from configs.schema import RunConfig
+from learner.objectives.bind import bind
 from verifiers.registry import path_of
 
 
@@ -22,6 +23,7 @@ def prepare(config: RunConfig, report: Callable[[str], None]) -> Prepared:
     """The model is there and every row of the data can be asked; else one line says why not."""
     if config.judge.audit_verifier is not None:
         path_of(config.judge.audit_verifier)
+    bind(config.learner.objective, config.learner.objective_settings)
     model_dir = resolve_model(config.model.path, report)
     source = PromptSource(config, model_dir, models_dir())
     loaded = source.load()

@@ -16,6 +16,8 @@ from configs.schema import JudgeConfig, RunConfig
 
 PRESETS = Path(__file__).parent / "presets"
 ENVIRONMENT_PREFIX = "LACONIC__"
+OPEN_SECTION = "learner.objective_settings."
+"""Its keys are those of the objective, which may be somebody's own."""
 
 
 class ConfigError(UserError):
@@ -139,7 +141,7 @@ def _from_pairs(pairs: list[str]) -> DictConfig:
 
 def _require_known(key: str) -> None:
     keys = list(known_keys())
-    if key in keys:
+    if key in keys or key.startswith(OPEN_SECTION):
         return
     if any(known.startswith(f"{key}.") for known in keys):
         raise ConfigError(f"{key!r} is a section; name one of its keys, like {key}.…=value")

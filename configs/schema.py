@@ -163,6 +163,12 @@ class LearnerConfig(Section):
     normalizer: Literal["global_tokens", "batch_max_len", "constant"] = "global_tokens"
     """What the sum of token losses is divided by: docs/methods.md."""
 
+    objective: str = "sft"
+    """What is minimised: ``sft``, ``dft``, or your own ``module:OBJECTIVE`` (docs/methods.md)."""
+
+    objective_settings: dict[str, float | int | str | bool] = {}
+    """Its numbers, such as ``entropy_bonus`` of ``sft``."""
+
     deterministic: bool = True
     """Ask torch for kernels that give the same bits every time."""
 

@@ -11,27 +11,33 @@ from transformers.utils.logging import disable_progress_bar
 from configs.errors import UserError
 from configs.schema import RunConfig
 from learner import attention
-from learner.head import nll_sum
+from learner.head import loss_sums
+from learner.objectives.bind import Bound, bind
 from learner.pack import Pack, Packing, build, plan
 from verifiers.types import Rollout
 
 if TYPE_CHECKING:
     from learner.deepspeed_engine import Engine
 
+SFT = bind("sft", {})
+
 SAME = 1e-4
 """Relative difference of losses in float32 that rounding explains."""
 
 
 class Policy(torch.nn.Module):
-    """Returns the summed NLL of a pack, never logits.
+    """Returns the summed objective and NLL of a pack, never logits.
 
     Weights stay float32 and matrix products run in ``compute_dtype``: the same numbers in every
     ZeRO stage, where DeepSpeed's own bf16 mode refuses exact accumulation in stage 0.
     """
 
-    def __init__(self, model: PreTrainedModel, compute_dtype: torch.dtype) -> None:
+    def __init__(
+        self, model: PreTrainedModel, compute_dtype: torch.dtype, objective: Bound = SFT
+    ) -> None:
         super().__init__()
         self.model = model
+        self._objective = objective
         self._compute_dtype = compute_dtype
 
     def forward(self, pack: Pack) -> Tensor:
@@ -46,7 +52,9 @@ class Policy(torch.nn.Module):
         with autocast:
             hidden_NH = attention.hidden_states(self.model, pack)[pack.where_N]
             head: Any = self.model.get_output_embeddings()
-            return nll_sum(hidden_NH, head, pack.targets_N, self.model.config.vocab_size)
+            return loss_sums(
+                hidden_NH, head, pack.targets_N, self.model.config.vocab_size, self._objective
+            )
 
 
 def load_policy(model_dir: str, config: RunConfig) -> PreTrainedModel:
@@ -109,7 +117,7 @@ def _require_same_loss(model: PreTrainedModel, packing: Packing) -> None:
     try:
         if not packing.one_by_one:
             model.set_attn_implementation(attention.NAME)
-        ours = sum(float(policy(build(rollouts, slot))) for slot in slots)
+        ours = sum(float(policy(build(rollouts, slot))[0]) for slot in slots)
     except (NotImplementedError, ValueError, TypeError) as error:
         raise UserError(
             f"learner.packing=true does not work with {type(model).__name__} ({error}); "
@@ -132,10 +140,10 @@ def _plain_nll(model: PreTrainedModel, rollout: Rollout) -> Tensor:
 
 
 def accumulate(engine: "Engine", packs: Sequence[Pack], divisor: float) -> Tensor:
-    """Forward and backward of every pack; this rank's summed NLL, undivided."""
-    total = torch.zeros((), dtype=torch.float64, device=engine.device)
+    """Forward and backward of every pack; this rank's summed objective and NLL, undivided."""
+    total = torch.zeros(2, dtype=torch.float64, device=engine.device)
     for position, pack in enumerate(packs, start=1):
-        nll = engine(pack.to(engine.device))
-        engine.backward(nll / divisor, last=position == len(packs))
-        total += nll.detach()
+        sums = engine(pack.to(engine.device))
+        engine.backward(sums[0] / divisor, last=position == len(packs))
+        total += sums.detach()
     return total

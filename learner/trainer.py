@@ -21,6 +21,7 @@ from torch import Tensor
 
 from configs.schema import RunConfig
 from learner.loss import denominator, is_finite, learning_rate
+from learner.objectives.bind import bind
 from learner.pack import Pack, Slot, Totals, build, count, plan
 from learner.policy import Policy, accumulate, load_policy, packing_of
 from learner.publish import all_finite, gather, share, write, write_model_folder
@@ -53,7 +54,9 @@ class StepMetrics:
 
     step: int
     loss: float
-    """Summed NLL over the denominator of ``learner.normalizer``."""
+    """Summed objective over the denominator of ``learner.normalizer``."""
+    nll: float
+    """Mean negative log-likelihood of the supervised tokens, whatever the objective."""
     num_tokens: int
     """Supervised tokens."""
     num_rollouts: int
@@ -82,7 +85,7 @@ class LearnerRank:
         self._model_dir = model_dir
         self._queue = queue
         self._num_applied = 0
-        self._loss = 0.0
+        self._loss = self._nll = 0.0
 
     async def address(self) -> tuple[str, int]:
         """Where rank 0 can wait for the others: this host's address and a port that is free."""
@@ -116,7 +119,11 @@ class LearnerRank:
         optimizer = deepspeed_engine.adamw(self._model.parameters(), settings.optimizer)
         optimizer.gate = lambda: is_finite(self._loss, self._engine.grad_norm)
         self._engine = deepspeed_engine.Engine(
-            Policy(self._model, getattr(torch, settings.dtype)),
+            Policy(
+                self._model,
+                getattr(torch, settings.dtype),
+                bind(settings.objective, settings.objective_settings),
+            ),
             optimizer,
             zero_stage=settings.zero_stage,
             clip=settings.optimizer.clip,
@@ -154,6 +161,7 @@ class LearnerRank:
         return StepMetrics(
             step=lease.step,
             loss=self._loss if divisor > 0 else 0.0,
+            nll=self._nll / totals.num_tokens if divisor > 0 else 0.0,
             num_tokens=totals.num_tokens,
             num_rollouts=totals.num_rollouts,
             grad_norm=self._engine.grad_norm if divisor > 0 else 0.0,
@@ -194,8 +202,9 @@ class LearnerRank:
         return learning_rate(optimizer.lr, optimizer.warmup_steps, self._num_applied)
 
     def _update(self, packs: Sequence[Pack], divisor: float, lr: float) -> None:
-        nll = accumulate(self._engine, packs, divisor)
-        self._loss = self._all_reduce([float(nll)])[0] / divisor
+        sums = accumulate(self._engine, packs, divisor)
+        objective, self._nll = self._all_reduce(sums.tolist())
+        self._loss = objective / divisor
         self._engine.step(lr)
 
     def _all_reduce(self, values: list[float]) -> list[float]:

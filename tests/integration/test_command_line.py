@@ -33,6 +33,8 @@ def test_a_misspelt_key_is_told_without_importing_anything_heavy(laconic: Laconi
         (["cluster.device=cuda", "engine.num_engines=7"], ["8 GPUs", "Ray has 0"]),
         (["cluster.address=127.0.0.1:1"], ["no Ray answers", "127.0.0.1:1"]),
         (["data.verifier=maths"], ["maths", "math"]),
+        (["learner.objective=grpo"], ["learner.objective=grpo needs advantages"]),
+        (["learner.objective_settings.entropi=1"], ["learner.objective_settings.entropi", "sft"]),
     ],
     ids=lambda value: "-".join(value)[:40],
 )

@@ -10,7 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from learner.objectives.base import View
+from learner.objectives.bind import bind
 from verifiers.python_code import python_code
 from verifiers.registry import VERIFIERS
 from verifiers.types import Task
@@ -116,3 +119,16 @@ def test_the_verifiers_page_names_every_judge_and_its_examples_are_references():
     program += "    import sys\n    print(add(*map(int, sys.stdin.read().split() or (0, 0))))\n```"
     for line in blocks(page, "json")[0].splitlines():
         assert python_code(Task(answer=line), program).status == "correct", line
+
+
+def test_the_objective_of_the_methods_page_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "my_objective.py").write_text(blocks(ROOT / "docs/methods.md", "python")[0])
+    monkeypatch.syspath_prepend(tmp_path)
+    logits_NV = torch.tensor([[0.0, 0.0], [2.0, 0.0]])
+
+    [term] = bind("my_objective:MINE", {})(
+        View(logits_NV=logits_NV, targets_N=torch.tensor([1, 0]))
+    )
+
+    p_N = logits_NV.softmax(-1)[[0, 1], [1, 0]]
+    assert torch.allclose(term.losses_N, (1 - p_N) ** 2)
