@@ -8,8 +8,10 @@ from tests.golden.math_pairs import DIFFERENT, SAME
 from tests.golden.number_cases import NUMBER
 from tests.golden.ruled_cases import RULED
 from tests.golden.text_cases import CONTAINS, REGEX, STRING
+from verifiers.registry import path_of, resolve
+from verifiers.types import Rules, Task
 
-__all__ = ["GOLDEN", "RULED", "box"]
+__all__ = ["GOLDEN", "RULED", "box", "disagreements"]
 
 _TABLES = {
     "math": [
@@ -27,3 +29,20 @@ _TABLES = {
 }
 
 GOLDEN = [(judge, *case) for judge, cases in _TABLES.items() for case in cases]
+
+
+def disagreements(judge: str) -> list[object]:
+    """Cases of which the judge says something else, under the usual rules and under others."""
+    usual = [(*case[:3], {}, case[3], None) for case in GOLDEN]
+    found: list[object] = []
+    for name, answer, response, rules, status, reason in [*usual, *RULED]:
+        if name != judge:
+            continue
+        task = Task(answer=answer, rules=Rules(**rules))
+        verdict = resolve(path_of(judge))(task, response)
+        has_answer = verdict.extracted is not None
+        if verdict.status != status or reason not in (None, verdict.reason):
+            found.append((answer, response, rules, f"not {status} {reason or ''}", verdict))
+        elif status == "no_answer" and has_answer:
+            found.append((answer, response, rules, "found an answer", verdict))
+    return found

@@ -9,7 +9,7 @@ from fractions import Fraction
 import jsonschema
 import pytest
 
-from tests.golden_verdicts import GOLDEN, RULED, box
+from tests.golden_verdicts import GOLDEN, box, disagreements
 from verifiers.json_value import json_value
 from verifiers.math_answer import math_answer
 from verifiers.math_limits import refusal
@@ -27,20 +27,11 @@ def judged(judge: str, answer: str, response: str, **rules) -> Verdict:
     return resolve(path_of(judge))(Task(answer=answer, rules=Rules(**rules)), response)
 
 
-@pytest.mark.parametrize(("judge", "answer", "response", "status"), GOLDEN)
-def test_the_golden_verdicts_hold(judge, answer, response, status):
-    verdict = judged(judge, answer, response)
-
-    assert verdict.status == status, verdict
-    assert (verdict.extracted is None) or status != "no_answer"
-
-
-@pytest.mark.parametrize(("judge", "answer", "response", "rules", "status", "reason"), RULED)
-def test_the_golden_verdicts_under_other_rules_hold(judge, answer, response, rules, status, reason):
-    verdict = judged(judge, answer, response, **rules)
-
-    assert verdict.status == status, verdict
-    assert reason in (None, verdict.reason)
+# One test a judge: a thousand of them would cost the fast tier more than the verdicts do. Those of
+# mathematics need sympy's seconds and stand in integration/test_golden_mathematics.py.
+@pytest.mark.parametrize("judge", [judge for judge in TEXT_JUDGES if judge != "math"])
+def test_the_golden_verdicts_hold(judge):
+    assert disagreements(judge) == []
 
 
 def test_the_golden_set_is_large_and_says_no_often_enough():
