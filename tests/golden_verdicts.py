@@ -2,6 +2,7 @@
 
 from tests.golden import box
 from tests.golden.choice_cases import CHOICE
+from tests.golden.code_cases import PYTHON, SQL
 from tests.golden.json_cases import COMPOSITE, JSON
 from tests.golden.math_cases import MATH
 from tests.golden.math_pairs import DIFFERENT, SAME
@@ -11,7 +12,7 @@ from tests.golden.text_cases import CONTAINS, REGEX, STRING
 from verifiers.registry import path_of, resolve
 from verifiers.types import Rules, Task
 
-__all__ = ["GOLDEN", "RULED", "box", "disagreements"]
+__all__ = ["CODE", "GOLDEN", "RULED", "box", "disagreements"]
 
 _TABLES = {
     "math": [
@@ -27,6 +28,9 @@ _TABLES = {
     "json": JSON,
     "composite": COMPOSITE,
 }
+
+CODE = [("python", *case) for case in PYTHON] + [("sql", *case) for case in SQL]
+"""For where processes may be started."""
 
 GOLDEN = [(judge, *case) for judge, cases in _TABLES.items() for case in cases]
 

@@ -13,8 +13,10 @@ from cluster.plan import make_plan
 from cluster.session import Stage, close_all
 from cluster.spawn import processes
 from configs.schema import RunConfig
-from tests.golden_verdicts import GOLDEN
+from tests.golden_verdicts import CODE, GOLDEN
 from verifiers.types import Message, Problem
+
+CASES = GOLDEN + CODE
 
 
 @pytest.fixture(scope="module")
@@ -60,14 +62,14 @@ async def test_judge_actors_on_two_nodes_give_the_golden_verdicts():
 
     try:
         given = await asyncio.gather(
-            *(judges.verdicts(problem(name, answer), [text]) for name, answer, text, _ in GOLDEN)
+            *(judges.verdicts(problem(name, answer), [text]) for name, answer, text, _ in CASES)
         )
         pids = await processes(judges.members)
         each = [await member.stats() for member in judges.members]
     finally:
         await close_all(judges.members)
 
-    assert [verdicts[0].status for verdicts in given] == [status for *_, status in GOLDEN]
+    assert [verdicts[0].status for verdicts in given] == [status for *_, status in CASES]
     assert len({raylet_of(pid) for pid in pids.values()}) == 2
     assert all(stats.judged > len(GOLDEN) / 4 for stats in each)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from configs.schema import JudgeConfig
-from tests.golden_verdicts import GOLDEN, box
+from tests.golden_verdicts import CODE, GOLDEN, box
 from verifiers.judge_keeper import PoolClosed
 from verifiers.nursery import ROOT
 from verifiers.pool import MAX_RESPONSE_CHARS, JudgePool
@@ -22,6 +22,7 @@ from verifiers.registry import UnknownVerifier
 from verifiers.types import Status
 from verifiers.verify_file import AnswerFile
 
+EVERYTHING = GOLDEN + CODE
 STRANGE = "tests.strange_judges"
 HANGING = [r"(x+y+z+w)^{500}", r"\prod_{i=1}^{9999} (x+i)"]
 """Short, legal LaTeX that no filter refuses and that sympy does not finish."""
@@ -47,7 +48,7 @@ def hasty_pool() -> Iterator[JudgePool]:
 
 async def golden_statuses(pool: JudgePool) -> list[Status]:
     verdicts = await asyncio.gather(
-        *(pool.judge(verifier, answer, response) for verifier, answer, response, _ in GOLDEN)
+        *(pool.judge(verifier, answer, text) for verifier, answer, text, _ in EVERYTHING)
     )
     return [verdict.status for verdict in verdicts]
 
@@ -70,7 +71,7 @@ def in_thread(function, *arguments):
 
 
 def test_verdicts_are_the_same_from_the_main_thread_a_thread_and_asyncio(pool):
-    expected = [status for *_, status in GOLDEN]
+    expected = [status for *_, status in EVERYTHING]
 
     assert asyncio.run(golden_statuses(pool)) == expected
     assert in_thread(asyncio.run, golden_statuses(pool)) == expected

@@ -1,9 +1,12 @@
 """What judges say of themselves, and when it is alarming."""
 
 from dataclasses import replace
+from typing import Any
 
 from actors.judges import Judges
 from cluster.judge_alarm import JudgeAlarm
+from cluster.reports import Reports
+from configs.schema import RunConfig
 from tests.unit.test_judge_actor import PROBLEM, group
 from verifiers.pool_stats import WINDOW, Latencies, PoolStats, merged
 
@@ -61,6 +64,55 @@ def test_a_few_verdicts_say_nothing_and_a_restarted_judge_is_not_a_miracle():
     assert alarm.look(replace(NOTHING, judged=200, errors=100))
     assert alarm.look(replace(NOTHING, judged=10)) is None
     assert alarm.look(replace(NOTHING, judged=20)) is None
+
+
+class Teller:
+    """Takes whatever is said to it."""
+
+    def __init__(self, **answers):
+        self.told: list[tuple[str, Any]] = []
+        self.answers = answers
+
+    def __getattr__(self, name):
+        async def method(*args, **fields):
+            self.told.append((name, args or fields))
+            return self.answers.get(name)
+
+        return method
+
+    def note(self, text):
+        self.told.append(("note", text))
+
+
+async def test_the_run_says_that_its_judges_fail():
+    recorder, display = Teller(), Teller()
+    judges = Teller(stats=replace(NOTHING, judged=500, errors=50, killed=10))
+    reports = Reports(
+        RunConfig.model_validate(
+            {
+                "model": {"path": "m"},
+                "data": {"train": "t"},
+                "filter": {"length_budget": 9},
+            }
+        ),
+        recorder=recorder,
+        queue=Teller(counts=NOTHING),
+        generators=[],
+        judges=judges,
+        display=display,  # pyright: ignore[reportArgumentType]
+        tracker=Teller(),  # pyright: ignore[reportArgumentType]
+        seconds_before=0.0,
+    )
+
+    await reports.heartbeat()
+    await reports.heartbeat()
+
+    [(_, said)] = display.told
+    assert said.startswith("judges fail: 50 errors and 10 time-outs in 500 verdicts; see verdicts")
+    events = [fields for name, fields in recorder.told if name == "event"]
+    assert events == [("judge_alarm",)]
+    [state, _] = [fields[0] for name, fields in recorder.told if name == "state"]
+    assert state["judges"]["errors"] == 50
 
 
 class Member:
