@@ -88,9 +88,9 @@ def spawn(
 
 
 def _node_of(turn: int) -> NodeAffinitySchedulingStrategy:
-    """Ray's own SPREAD does not keep actors apart that ask for no CPU."""
+    """Neither Ray's SPREAD nor a soft affinity keeps actors apart that ask for no CPU."""
     nodes = sorted(node["NodeID"] for node in ray.nodes() if node["Alive"])
-    return NodeAffinitySchedulingStrategy(nodes[turn % len(nodes)], soft=True)
+    return NodeAffinitySchedulingStrategy(nodes[turn % len(nodes)], soft=False)
 
 
 async def processes(remotes: Iterable[Any]) -> dict[str, int]:

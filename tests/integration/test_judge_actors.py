@@ -64,13 +64,13 @@ async def test_judge_actors_on_two_nodes_give_the_golden_verdicts():
         given = await asyncio.gather(
             *(judges.verdicts(problem(name, answer), [text]) for name, answer, text, _ in CASES)
         )
-        pids = await processes(judges.members)
+        raylets = {raylet_of(pid) for pid in (await processes(judges.members)).values()}
         each = [await member.stats() for member in judges.members]
     finally:
         await close_all(judges.members)
 
     assert [verdicts[0].status for verdicts in given] == [status for *_, status in CASES]
-    assert len({raylet_of(pid) for pid in pids.values()}) == 2
+    assert len(raylets) == 2
     assert all(stats.judged > len(GOLDEN) / 4 for stats in each)
 
 
