@@ -35,7 +35,7 @@ from transformers import (
 
 from learner import attention, head
 from learner.pack import Packing, build, plan
-from learner.policy import Policy
+from learner.policy import SFT, Policy
 from verifiers.types import Rollout
 
 SHAPE = {
@@ -111,20 +111,19 @@ def packed(model: PreTrainedModel, batch: list[Rollout], *, share: bool = True) 
     )
     total = 0.0
     for slot in plan(batch, 1, packing)[0]:
-        loss = policy(build(batch, slot))
+        loss = policy(build(batch, slot))[0]
         loss.backward()
         total += float(loss.detach())
     return total
 
 
 def full_logits(model: PreTrainedModel, batch: list[Rollout]) -> float:
-    head.nll_sum.__kwdefaults__ = None
-    whole: Any = head.nll_sum.__defaults__
-    head.nll_sum.__defaults__ = (2**40,)
+    chunked: Any = head.loss_sums.__defaults__
+    head.loss_sums.__defaults__ = (2**40,)
     try:
         return packed(model, batch)
     finally:
-        head.nll_sum.__defaults__ = whole
+        head.loss_sums.__defaults__ = chunked
 
 
 SIDES: dict[str, Callable[[PreTrainedModel, list[Rollout]], float]] = {
@@ -218,7 +217,7 @@ def loss_memory(kind: str) -> float:
     before = _peak_mib()
     with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
         if kind == "chunked":
-            loss = head.nll_sum(hidden, linear, targets, SHAPE["vocab_size"])
+            loss = head.loss_sums(hidden, linear, targets, SHAPE["vocab_size"], SFT)[0]
         else:
             loss = F.cross_entropy(linear(hidden).float(), targets, reduction="sum")
     loss.backward()
