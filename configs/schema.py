@@ -133,6 +133,26 @@ class OptimizerConfig(Section):
     """Largest norm of the gradient."""
 
 
+class TeacherConfig(Section):
+    """The frozen policy that ``asft``, ``opsd`` and ``curio`` compare with; others load none."""
+
+    model: str | None = None
+    """A model with the same vocabulary: a folder or a hub name. None: the starting policy."""
+
+    prompt: str | None = None
+    """What it is asked in place of a problem's last turn, with ``{problem}`` and ``{answer}``.
+    None: what the policy is asked."""
+
+    refresh_every: int | None = Field(default=None, gt=0)
+    """Optimizer steps after which it takes over the policy's weights. None: it stays frozen."""
+
+    refresh_share: float = Field(default=1.0, gt=0, le=1)
+    """How much of them it takes over: 1 is a copy, less a moving average."""
+
+    device: Literal["learner", "cpu"] = "learner"
+    """Where it computes: beside the policy, or in host memory."""
+
+
 class LearnerConfig(Section):
     world_size: int = Field(default=1, gt=0)
     """Learner processes, one per device, that share the optimizer step."""
@@ -168,6 +188,8 @@ class LearnerConfig(Section):
 
     objective_settings: dict[str, float | int | str | bool] = {}
     """Its numbers, such as ``entropy_bonus`` of ``sft``."""
+
+    teacher: TeacherConfig = TeacherConfig()
 
     deterministic: bool = True
     """Ask torch for kernels that give the same bits every time."""

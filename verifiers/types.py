@@ -44,6 +44,10 @@ class Problem:
     """Name in ``verifiers.registry`` of what judges an answer to it."""
     prompt_ids: tuple[int, ...]
     """The messages through the chat template: what the engine and the learner both see."""
+    given_ids: tuple[int, ...] = ()
+    """A response that came with the data, its end token included; none: empty."""
+    teacher_prompt_ids: tuple[int, ...] = ()
+    """What a teacher is asked instead, maybe with the answer in it; empty: the same prompt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +71,8 @@ class Completion:
     text: str
     token_ids: tuple[int, ...]
     """Response tokens, the end-of-sequence token included when ``finish_reason`` is ``stop``."""
+    logprobs: tuple[float, ...] = ()
+    """Of each of them, as the engine drew it. Empty where nobody drew: a response of the data."""
     finish_reason: FinishReason
     first_version: int
     """Weight version when the request was handed to the engine: no token is older."""
@@ -157,13 +163,24 @@ class JudgedGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
-    """One accepted response, ready for the learner."""
+    """One response, ready for the learner: an accepted one, or, where the objective learns from
+    whole groups, any that was judged."""
 
     id: str
     prompt_ids: tuple[int, ...]
     response_ids: tuple[int, ...]
     first_version: int
     last_version: int
+    reward: float = 1.0
+    """1 if it was accepted, else 0."""
+    is_expert: bool = False
+    """It came with the data: somebody else wrote it."""
+    logprobs: tuple[float, ...] = ()
+    """Of each response token, as the engine drew it; empty for an expert's."""
+    weights: tuple[float, ...] = ()
+    """Of each response token: 0 leaves it out, anything else scales its loss. Empty: all 1."""
+    teacher_prompt_ids: tuple[int, ...] = ()
+    """What a teacher is asked instead; empty: the same prompt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
