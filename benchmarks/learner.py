@@ -34,6 +34,9 @@ from transformers import (
 )
 
 from learner import attention, head
+from learner.examples import supervise
+from learner.loss import StepLoss
+from learner.objectives.base import Supervised
 from learner.pack import Packing, build, plan
 from learner.policy import SFT, Policy
 from verifiers.types import Rollout
@@ -54,6 +57,8 @@ GROUP = 4
 NUM_GROUPS = 4
 PACK = 2048
 ROWS = PACK // LONGEST
+
+SUM = StepLoss(objective=SFT, divisors={"all": 1.0})
 
 
 def rollouts(seed: int = 0) -> list[Rollout]:
@@ -109,21 +114,22 @@ def packed(model: PreTrainedModel, batch: list[Rollout], *, share: bool = True) 
     packing = Packing(
         pack_tokens=PACK, share_prompts=share, free_context=6.0 * SHAPE["hidden_size"]
     )
+    tokens = supervise(batch, SFT, "global_tokens", "")
     total = 0.0
     for slot in plan(batch, 1, packing)[0]:
-        loss = policy(build(batch, slot))[0]
+        loss = policy(build(batch, tokens, slot), SUM)[0]
         loss.backward()
         total += float(loss.detach())
     return total
 
 
 def full_logits(model: PreTrainedModel, batch: list[Rollout]) -> float:
-    chunked: Any = head.loss_sums.__defaults__
-    head.loss_sums.__defaults__ = (2**40,)
+    chunked = head.CHUNK_ELEMENTS
+    head.CHUNK_ELEMENTS = 2**40
     try:
-        return packed(model, batch)
+        return packed(model, batch, share=False)
     finally:
-        head.loss_sums.__defaults__ = chunked
+        head.CHUNK_ELEMENTS = chunked
 
 
 SIDES: dict[str, Callable[[PreTrainedModel, list[Rollout]], float]] = {
@@ -151,6 +157,8 @@ def run_side(side: str, model_dir: str) -> dict[str, float]:
     model = AutoModelForCausalLM.from_pretrained(
         model_dir, dtype=torch.float32, attn_implementation=name
     ).train()
+    if side != "padded rows":
+        head.take_over(model.get_output_embeddings())
     batch = rollouts()
     tokens = sum(len(r.prompt_ids) + len(r.response_ids) for r in batch)
     SIDES[side](model, batch[:GROUP])  # shapes, kernels, gradients are there now
@@ -217,7 +225,7 @@ def loss_memory(kind: str) -> float:
     before = _peak_mib()
     with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
         if kind == "chunked":
-            loss = head.loss_sums(hidden, linear, targets, SHAPE["vocab_size"], SFT)[0]
+            loss = head.take_over(linear)(hidden, Supervised(targets_N=targets), SUM)[0]
         else:
             loss = F.cross_entropy(linear(hidden).float(), targets, reduction="sum")
     loss.backward()
@@ -236,6 +244,8 @@ def gradient_difference() -> float:
                 model_dir, dtype=torch.float32, attn_implementation=name
             )
             model.wants_bf16 = False
+            if way is packed:
+                head.take_over(model.get_output_embeddings())
             way(model, batch)
             gradients.append(torch.cat([w.grad.flatten() for w in model.parameters()]))
     plain, ours = gradients

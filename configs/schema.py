@@ -180,11 +180,13 @@ class LearnerConfig(Section):
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a quarter more time."""
 
-    normalizer: Literal["global_tokens", "batch_max_len", "constant"] = "global_tokens"
-    """What the sum of token losses is divided by: docs/methods.md."""
+    normalizer: Literal["global_tokens", "batch_max_len", "constant", "sequence_mean"] | None = None
+    """What the sum of token losses is divided by: docs/methods.md. None: as the objective was
+    published, ``global_tokens`` for ``sft``."""
 
     objective: str = "sft"
-    """What is minimised: ``sft``, ``dft``, or your own ``module:OBJECTIVE`` (docs/methods.md)."""
+    """What is minimised: ``sft``, ``grpo``, another of docs/methods.md, or your own
+    ``module:OBJECTIVE`` (docs/extending.md)."""
 
     objective_settings: dict[str, float | int | str | bool] = {}
     """Its numbers, such as ``entropy_bonus`` of ``sft``."""

@@ -11,10 +11,12 @@ positions of a pack, N supervised tokens.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from learner.objectives.base import Supervised, joined
 from verifiers.types import Rollout
 
 PADDING_ID = 0
@@ -65,29 +67,17 @@ class Pack:
     where_N: Tensor
     """Position in the pack whose output predicts each supervised token; the last of a prompt does
     so for every response to it."""
-    targets_N: Tensor
+    tokens: Supervised
+    """The supervised tokens, those of weight 0 left out."""
 
     def to(self, device: torch.device) -> "Pack":
-        tensors = (self.ids_T, self.positions_T, self.where_N, self.targets_N)
-        ids_T, positions_T, where_N, targets_N = (tensor.to(device) for tensor in tensors)
         return Pack(
-            ids_T=ids_T,
-            positions_T=positions_T,
+            ids_T=self.ids_T.to(device),
+            positions_T=self.positions_T.to(device),
             segments=self.segments,
-            where_N=where_N,
-            targets_N=targets_N,
+            where_N=self.where_N.to(device),
+            tokens=self.tokens.to(device),
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Totals:
-    """Counts over every rank and micro-batch of one optimizer step."""
-
-    num_tokens: int
-    """Supervised tokens: the responses, their end tokens included."""
-    num_rollouts: int
-    max_tokens: int
-    """Length of the longest response."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,13 +90,6 @@ class Packing:
     """A pack holds one rollout: for models whose attention cannot be told who sees whom."""
     free_context: float = float("inf")
     """Context at which attention costs as much as everything else of a position."""
-
-
-def count(rollouts: Sequence[Rollout]) -> Totals:
-    lengths = [len(rollout.response_ids) for rollout in rollouts]
-    return Totals(
-        num_tokens=sum(lengths), num_rollouts=len(lengths), max_tokens=max(lengths, default=0)
-    )
 
 
 def plan(rollouts: Sequence[Rollout], world_size: int, packing: Packing) -> list[list[Slot]]:
@@ -129,9 +112,10 @@ def plan(rollouts: Sequence[Rollout], world_size: int, packing: Packing) -> list
 
 
 def _families(rollouts: Sequence[Rollout], packing: Packing) -> Iterator[Family]:
-    by_prompt: dict[tuple[int, ...], list[int]] = {}
+    shares = packing.share_prompts and not packing.one_by_one
+    by_prompt: dict[Any, list[int]] = {}
     for index, rollout in enumerate(rollouts):
-        key = rollout.prompt_ids if packing.share_prompts and not packing.one_by_one else (index,)
+        key = (rollout.prompt_ids, rollout.teacher_prompt_ids) if shares else index
         by_prompt.setdefault(key, []).append(index)
     for members in by_prompt.values():
         prompt = len(rollouts[members[0]].prompt_ids)
@@ -195,7 +179,6 @@ class _Writer:
     positions: list[int] = field(default_factory=list)
     segments: list[Segment] = field(default_factory=list)
     where: list[int] = field(default_factory=list)
-    targets: list[int] = field(default_factory=list)
 
     def write(self, tokens: Sequence[int], first: int, prefix: int | None = None) -> None:
         if tokens:
@@ -204,11 +187,18 @@ class _Writer:
             self.positions += range(first, first + len(tokens))
 
 
-def build(rollouts: Sequence[Rollout], slot: Slot) -> Pack:
-    """The last token of a response predicts nothing, so it is a target and never an input."""
+def build(
+    rollouts: Sequence[Rollout], tokens: Sequence[Supervised], slot: Slot, *, teacher: bool = False
+) -> Pack:
+    """``tokens`` says of each rollout what is known of its response. ``teacher``: the same
+    responses behind the prompts that a teacher sees, so that token n of both packs is the same.
+
+    The last token of a response predicts nothing, so it is a target and never an input.
+    """
     pack = _Writer()
     for family in slot.families:
-        prompt = rollouts[family.members[0]].prompt_ids
+        first = rollouts[family.members[0]]
+        prompt = (teacher and first.teacher_prompt_ids) or first.prompt_ids
         alone = len(family.members) == 1
         if not alone:
             pack.write(prompt, first=0)
@@ -223,13 +213,16 @@ def build(rollouts: Sequence[Rollout], slot: Slot) -> Pack:
                 start = len(pack.ids)
                 pack.write(response[:-1], first=len(prompt), prefix=shared)
             pack.where += [end_of_prompt, *range(start, start + len(response) - 1)]
-            pack.targets += response
-    tail = slot.num_positions - len(pack.ids)
+    tail = max(slot.num_positions, padded_length(len(pack.ids), slot.num_positions)) - len(pack.ids)
     pack.write([PADDING_ID] * tail, first=0)
+    where_N = torch.tensor(pack.where, dtype=torch.long)
+    supervised = joined([tokens[member] for member in slot.members])
+    if supervised.weights_N is not None:
+        where_N = where_N[supervised.weights_N > 0]
     return Pack(
         ids_T=torch.tensor(pack.ids),
         positions_T=torch.tensor(pack.positions),
         segments=tuple(pack.segments),
-        where_N=torch.tensor(pack.where, dtype=torch.long),
-        targets_N=torch.tensor(pack.targets, dtype=torch.long),
+        where_N=where_N,
+        tokens=supervised.counted(),
     )

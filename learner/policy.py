@@ -1,6 +1,7 @@
 """The policy with the loss inside, and one optimizer step's forward and backward passes."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,13 +12,16 @@ from transformers.utils.logging import disable_progress_bar
 from configs.errors import UserError
 from configs.schema import RunConfig
 from learner import attention
-from learner.head import loss_sums
-from learner.objectives.bind import Bound, bind
+from learner.examples import supervise
+from learner.head import MEASURES, Frozen, take_over
+from learner.loss import StepLoss
+from learner.objectives.bind import bind
 from learner.pack import Pack, Packing, build, plan
 from verifiers.types import Rollout
 
 if TYPE_CHECKING:
     from learner.deepspeed_engine import Engine
+    from learner.teacher import Teacher
 
 SFT = bind("sft", {})
 
@@ -26,21 +30,20 @@ SAME = 1e-4
 
 
 class Policy(torch.nn.Module):
-    """Returns the summed objective and NLL of a pack, never logits.
+    """Returns the loss of a pack and what was measured beside it, never logits.
 
     Weights stay float32 and matrix products run in ``compute_dtype``: the same numbers in every
     ZeRO stage, where DeepSpeed's own bf16 mode refuses exact accumulation in stage 0.
     """
 
-    def __init__(
-        self, model: PreTrainedModel, compute_dtype: torch.dtype, objective: Bound = SFT
-    ) -> None:
+    def __init__(self, model: PreTrainedModel, compute_dtype: torch.dtype) -> None:
         super().__init__()
         self.model = model
-        self._objective = objective
         self._compute_dtype = compute_dtype
 
-    def forward(self, pack: Pack) -> Tensor:
+    def forward(
+        self, pack: Pack, loss: StepLoss, frozen: Frozen | None = None
+    ) -> tuple[Tensor, Tensor]:
         autocast = torch.autocast(
             pack.ids_T.device.type,
             self._compute_dtype,
@@ -52,12 +55,18 @@ class Policy(torch.nn.Module):
         with autocast:
             hidden_NH = attention.hidden_states(self.model, pack)[pack.where_N]
             head: Any = self.model.get_output_embeddings()
-            return loss_sums(
-                hidden_NH, head, pack.targets_N, self.model.config.vocab_size, self._objective
-            )
+            return head(hidden_NH, pack.tokens, loss, frozen)
 
 
 def load_policy(model_dir: str, config: RunConfig) -> PreTrainedModel:
+    model = load_model(model_dir, config)
+    if config.learner.activation_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    return model.train()
+
+
+def load_model(model_dir: str, config: RunConfig) -> PreTrainedModel:
+    """In float32, with our attention, and with the loss in its output layer."""
     disable_progress_bar()
     attention.register()
     model = AutoModelForCausalLM.from_pretrained(
@@ -67,9 +76,7 @@ def load_policy(model_dir: str, config: RunConfig) -> PreTrainedModel:
     )
     _require_no_window(model, config)
     _require_same_loss(model, packing_of(config, model))
-    if config.learner.activation_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-    return model.train()
+    return model
 
 
 def packing_of(config: RunConfig, model: PreTrainedModel) -> Packing:
@@ -112,12 +119,14 @@ def _require_same_loss(model: PreTrainedModel, packing: Packing) -> None:
     ]
     model.eval()
     plain = float(sum(_plain_nll(model, rollout) for rollout in rollouts))
-    policy = Policy(model, torch.float32)
+    take_over(model.get_output_embeddings())
+    policy, loss = Policy(model, torch.float32), StepLoss(objective=SFT, divisors={"all": 1.0})
+    tokens = supervise(rollouts, SFT, "global_tokens", "")
     [slots] = plan(rollouts, 1, packing)
     try:
         if not packing.one_by_one:
             model.set_attn_implementation(attention.NAME)
-        ours = sum(float(policy(build(rollouts, slot))[0]) for slot in slots)
+        ours = sum(float(policy(build(rollouts, tokens, slot), loss)[0]) for slot in slots)
     except (NotImplementedError, ValueError, TypeError) as error:
         raise UserError(
             f"learner.packing=true does not work with {type(model).__name__} ({error}); "
@@ -139,11 +148,31 @@ def _plain_nll(model: PreTrainedModel, rollout: Rollout) -> Tensor:
     return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
 
 
-def accumulate(engine: "Engine", packs: Sequence[Pack], divisor: float) -> Tensor:
-    """Forward and backward of every pack; this rank's summed objective and NLL, undivided."""
-    total = torch.zeros(2, dtype=torch.float64, device=engine.device)
-    for position, pack in enumerate(packs, start=1):
-        sums = engine(pack.to(engine.device))
-        engine.backward(sums[0] / divisor, last=position == len(packs))
-        total += sums.detach()
-    return total
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MicroBatch:
+    """One forward and backward pass: a pack, and the same responses as a teacher sees them."""
+
+    pack: Pack
+    teacher_pack: Pack | None = None
+
+
+def accumulate(
+    engine: "Engine",
+    micro_batches: Sequence[MicroBatch],
+    loss: StepLoss,
+    teacher: "Teacher | None" = None,
+) -> tuple[Tensor, Tensor]:
+    """Forward and backward of every micro-batch; this rank's part of the loss and its measures."""
+    total = torch.zeros((), dtype=torch.float64, device=engine.device)
+    measures = torch.zeros(len(MEASURES), dtype=torch.float64, device=engine.device)
+    for position, micro_batch in enumerate(micro_batches, start=1):
+        frozen = None
+        if teacher is not None and micro_batch.teacher_pack is not None:
+            frozen = teacher.states(micro_batch.teacher_pack)
+        part, measured = engine(micro_batch.pack.to(engine.device), loss, frozen)
+        engine.backward(part, last=position == len(micro_batches))
+        total += part.detach()
+        worst = torch.maximum(measures[-1], measured[-1])
+        measures += measured
+        measures[-1] = worst
+    return total, measures

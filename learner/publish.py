@@ -36,7 +36,7 @@ def gather(engine: "Engine", model: PreTrainedModel, dtype: torch.dtype) -> dict
     """
     is_first = torch.distributed.get_rank() == 0
     weights: dict[str, Tensor] = {}
-    for bucket in _buckets(model):
+    for bucket in buckets(model):
         with engine.gathered([parameter for _, parameter in bucket]):
             if is_first:
                 for name, parameter in bucket:
@@ -45,7 +45,7 @@ def gather(engine: "Engine", model: PreTrainedModel, dtype: torch.dtype) -> dict
     return weights
 
 
-def _buckets(model: PreTrainedModel) -> Iterator[list[tuple[str, torch.nn.Parameter]]]:
+def buckets(model: PreTrainedModel) -> Iterator[list[tuple[str, torch.nn.Parameter]]]:
     bucket: list[tuple[str, torch.nn.Parameter]] = []
     size = 0
     for name, parameter in model.named_parameters():

@@ -13,23 +13,30 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from configs.schema import RunConfig
-from learner.loss import denominator, is_finite, learning_rate
-from learner.objectives.bind import bind
-from learner.pack import Pack, Slot, Totals, build, count, plan
-from learner.policy import Policy, accumulate, load_policy, packing_of
+from learner.examples import count, supervise
+from learner.loss import Normalizer, StepLoss, Totals, denominator, is_finite, learning_rate
+from learner.objectives.base import Supervised, Tokens
+from learner.pack import Pack, Slot, build, plan
+from learner.policy import MicroBatch, Policy, accumulate, load_policy, packing_of
+from learner.provided import bound_objective, needs_teacher, normalizer_of
 from learner.publish import all_finite, gather, share, write, write_model_folder
 from verifiers.types import Lease, PublishedWeights, Rollout
+
+if TYPE_CHECKING:
+    from learner.teacher import Teacher
 
 logger = logging.getLogger(__name__)
 
 Device = Literal["cpu", "cuda"]
+
+KINDS: tuple[Tokens, ...] = get_args(Tokens)
 
 
 class Payloads(Protocol):
@@ -54,9 +61,16 @@ class StepMetrics:
 
     step: int
     loss: float
-    """Summed objective over the denominator of ``learner.normalizer``."""
+    """The objective, each of its sums over the denominator of ``learner.normalizer``."""
     nll: float
     """Mean negative log-likelihood of the supervised tokens, whatever the objective."""
+    drift: float
+    """Mean difference, in nats and without sign, between the log-probabilities that the learner and
+    the engine gave a token: rounding, and the steps that lie between. 0: nobody knows."""
+    drift_kl: float
+    """The same as a divergence: an estimate of KL(engine || learner)."""
+    worst_drift: float
+    """The largest difference of one token."""
     num_tokens: int
     """Supervised tokens."""
     num_rollouts: int
@@ -79,13 +93,25 @@ class LearnerRank:
     """One process and one device of the learner. Methods marked collective return when every rank
     has called them; a failed one leaves the group unusable and the process should be replaced."""
 
-    def __init__(self, rank: int, config: RunConfig, model_dir: str, queue: Payloads) -> None:
+    def __init__(
+        self,
+        rank: int,
+        config: RunConfig,
+        model_dir: str,
+        queue: Payloads,
+        teacher_dir: str | None = None,
+    ) -> None:
+        """``teacher_dir``: of ``learner.teacher.model``. None: the teacher starts as the policy."""
         self._rank = rank
         self._config = config
         self._model_dir = model_dir
         self._queue = queue
+        self._teacher_dir = teacher_dir or model_dir
+        self._objective = bound_objective(config)
+        self._normalizer: Normalizer = normalizer_of(config, self._objective)
         self._num_applied = 0
-        self._loss = self._nll = 0.0
+        self._loss = 0.0
+        self._measured = Measured()
 
     async def address(self) -> tuple[str, int]:
         """Where rank 0 can wait for the others: this host's address and a port that is free."""
@@ -119,16 +145,13 @@ class LearnerRank:
         optimizer = deepspeed_engine.adamw(self._model.parameters(), settings.optimizer)
         optimizer.gate = lambda: is_finite(self._loss, self._engine.grad_norm)
         self._engine = deepspeed_engine.Engine(
-            Policy(
-                self._model,
-                getattr(torch, settings.dtype),
-                bind(settings.objective, settings.objective_settings),
-            ),
+            Policy(self._model, getattr(torch, settings.dtype)),
             optimizer,
             zero_stage=settings.zero_stage,
             clip=settings.optimizer.clip,
             offload_optimizer=settings.offload_optimizer,
         )
+        self._teacher = self._load_teacher()
         self._warn_of_short_run(total_steps)
         return LearnerInfo(
             world_size=settings.world_size,
@@ -147,44 +170,77 @@ class LearnerRank:
         started = time.perf_counter()
         rollouts = await self._queue.payload(lease.step, lease.epoch)
         fetched = time.perf_counter()
-        settings = self._config.learner
-        ranks = plan(rollouts, settings.world_size, packing_of(self._config, self._model))
-        slots = ranks[self._rank]
-        totals = self._agree(count(rollouts), rollouts, slots)
-        divisor = denominator(settings.normalizer, totals, self._config.filter.length_budget)
+        work = self._plan(rollouts, lease.step)
+        if self._teacher is not None and self._teacher.is_due(lease.step):
+            self._teacher.refresh(self._engine, self._model)
         lr = self._learning_rate()
+        divisor = work.loss.divisors["all"]
+        self._measured = Measured()
         if divisor > 0:
-            self._update([build(rollouts, slot) for slot in slots], divisor, lr)
+            self._update(work, lr)
         applied = divisor > 0 and is_finite(self._loss, self._engine.grad_norm)
         self._num_applied += applied
         finished = time.perf_counter()
         return StepMetrics(
             step=lease.step,
             loss=self._loss if divisor > 0 else 0.0,
-            nll=self._nll / totals.num_tokens if divisor > 0 else 0.0,
-            num_tokens=totals.num_tokens,
-            num_rollouts=totals.num_rollouts,
+            nll=self._measured.nll / max(work.totals.num_tokens, 1),
+            drift=self._measured.drift / max(self._measured.num_compared, 1),
+            drift_kl=self._measured.drift_kl / max(self._measured.num_compared, 1),
+            worst_drift=self._measured.worst_drift,
+            num_tokens=work.totals.num_tokens,
+            num_rollouts=work.totals.num_rollouts,
             grad_norm=self._engine.grad_norm if divisor > 0 else 0.0,
             lr=lr,
             skipped=not applied,
             seconds=finished - started,
             fetch_s=fetched - started,
             compute_s=finished - fetched,
-            padded_tokens=sum(slot.num_positions for slots in ranks for slot in slots),
-            micro_batches=len(slots),
+            padded_tokens=work.padded_tokens,
+            micro_batches=len(work.slots),
             peak_rss_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         )
 
-    def _agree(self, totals: Totals, rollouts: list[Rollout], slots: Sequence[Slot]) -> Totals:
+    def _load_teacher(self) -> "Teacher | None":
+        if not needs_teacher(self._objective):
+            return None
+        from learner.teacher import Teacher  # noqa: PLC0415  most objectives have none
+
+        objective = self._objective.objective
+        teacher = Teacher(self._teacher_dir, self._config, objective, self._model)
+        teacher.to(self._engine.device)
+        return teacher
+
+    def _plan(self, rollouts: list[Rollout], step: int) -> "Work":
+        objective = self._objective.at(step)
+        tokens = supervise(rollouts, objective, self._normalizer, f"{self._config.seed} {step}")
+        world_size = self._config.learner.world_size
+        ranks = plan(rollouts, world_size, packing_of(self._config, self._model))
+        slots = ranks[self._rank]
+        totals = {kind: count(tokens, kind) for kind in KINDS}
+        self._agree(totals["all"], tokens, slots)
+        budget = self._config.filter.length_budget
+        divisors: dict[Tokens, float] = {
+            kind: denominator(self._normalizer, totals[kind], budget) for kind in KINDS
+        }
+        return Work(
+            rollouts=rollouts,
+            tokens=tokens,
+            slots=slots,
+            totals=totals["all"],
+            loss=StepLoss(objective=objective, divisors=divisors),
+            padded_tokens=sum(slot.num_positions for slots in ranks for slot in slots),
+        )
+
+    def _agree(self, totals: Totals, tokens: list[Supervised], slots: Sequence[Slot]) -> None:
         """Sum what the ranks really hold; another sum than the payload's is a fault of ours."""
-        mine = count([rollouts[member] for slot in slots for member in slot.members])
+        mine = count([tokens[member] for slot in slots for member in slot.members], "all")
         together = self._all_reduce([mine.num_tokens, mine.num_rollouts])
         if together != [totals.num_tokens, totals.num_rollouts]:
             raise RuntimeError(
                 f"the ranks hold {together} tokens and rollouts together, but the payload has "
                 f"{totals}: they read different payloads"
             )
-        return totals
 
     def _warn_of_short_run(self, total_steps: int) -> None:
         optimizer = self._config.learner.optimizer
@@ -201,15 +257,20 @@ class LearnerRank:
         optimizer = self._config.learner.optimizer
         return learning_rate(optimizer.lr, optimizer.warmup_steps, self._num_applied)
 
-    def _update(self, packs: Sequence[Pack], divisor: float, lr: float) -> None:
-        sums = accumulate(self._engine, packs, divisor)
-        objective, self._nll = self._all_reduce(sums.tolist())
-        self._loss = objective / divisor
+    def _update(self, work: "Work", lr: float) -> None:
+        micro_batches = work.micro_batches(with_teacher=self._teacher is not None)
+        loss, measures = accumulate(self._engine, micro_batches, work.loss, self._teacher)
+        *sums, worst = measures.tolist()
+        [self._loss, *sums] = self._all_reduce([float(loss), *sums])
+        worst = self._all_reduce([worst], torch.distributed.ReduceOp.MAX)
+        self._measured = Measured(*sums, *worst)
         self._engine.step(lr)
 
-    def _all_reduce(self, values: list[float]) -> list[float]:
+    def _all_reduce(
+        self, values: list[float], how: Any = torch.distributed.ReduceOp.SUM
+    ) -> list[float]:
         tensor = torch.tensor(values, dtype=torch.float64, device=self._engine.device)
-        torch.distributed.all_reduce(tensor)
+        torch.distributed.all_reduce(tensor, op=how)
         return tensor.tolist()
 
     async def publish(self, directory: str, version: int) -> PublishedWeights:
@@ -230,6 +291,8 @@ class LearnerRank:
         self._engine.save(root / "learner")
         save_file(self._progress(), root / "learner" / _progress_name(self._rank))
         weights = gather(self._engine, self._model, torch.float32)
+        if self._rank == 0 and self._teacher is not None:
+            self._teacher.save(root / "learner")
         if self._rank == 0:
             write_model_folder(weights, self._model, Path(self._model_dir), root / "model")
         torch.distributed.barrier()
@@ -244,6 +307,8 @@ class LearnerRank:
                 f"resume it with learner.world_size={num_ranks}"
             )
         self._engine.load(root)
+        if self._teacher is not None:
+            self._teacher.load(root)
         progress = load_file(root / _progress_name(self._rank))
         self._num_applied = int(progress["num_applied"])
         torch.set_rng_state(progress["rng_cpu"])
@@ -263,6 +328,42 @@ class LearnerRank:
         """Leave the group. Collective."""
         self._engine.destroy()
         self._engine.leave()
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """``learner.head.MEASURES`` over all ranks."""
+
+    nll: float = 0.0
+    drift: float = 0.0
+    drift_kl: float = 0.0
+    num_compared: float = 0.0
+    worst_drift: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """One optimizer step, planned."""
+
+    rollouts: list[Rollout]
+    tokens: list[Supervised]
+    slots: list[Slot]
+    """This rank's packs."""
+    totals: Totals
+    loss: StepLoss
+    padded_tokens: int
+    """Of all ranks."""
+
+    def micro_batches(self, *, with_teacher: bool) -> list[MicroBatch]:
+        def teacher_pack(slot: Slot) -> Pack | None:
+            return build(self.rollouts, self.tokens, slot, teacher=True) if with_teacher else None
+
+        return [
+            MicroBatch(
+                pack=build(self.rollouts, self.tokens, slot), teacher_pack=teacher_pack(slot)
+            )
+            for slot in self.slots
+        ]
 
 
 def _progress_name(rank: int | str) -> str:

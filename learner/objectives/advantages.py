@@ -24,7 +24,8 @@ class Group:
     lengths: tuple[int, ...]
     """Response tokens, the end token included."""
     levels: tuple[Level, ...] = ()
-    """The length that each rollout's prompt asked for; TLDR only."""
+    """The length that each rollout's prompt asked for; TLDR only. Empty: ``TldrAdvantage.level``
+    for all."""
 
 
 class GrpoAdvantage(Section):
@@ -54,6 +55,8 @@ class DapoAdvantage(GrpoAdvantage):
 class TldrAdvantage(GrpoAdvantage):
     """The published form of the penalty was not found: this one, and every number, is ours."""
 
+    level: Level = "moderate"
+    """The length that prompts ask for where they do not say it one by one. Ours."""
     penalty_short: float = Field(default=0.6, ge=0, lt=1)
     """alpha where the prompt asks for a short answer. Below 1: correct always beats wrong. Ours."""
     penalty_moderate: float = Field(default=0.3, ge=0, lt=1)
@@ -89,7 +92,8 @@ def dapo(group: Group, settings: DapoAdvantage) -> list[float]:
 
 def tldr(group: Group, settings: TldrAdvantage) -> list[float]:
     """GRPO's advantage of tldr_reward."""
-    rollouts = zip(group.rewards, group.lengths, group.levels, strict=True)
+    levels = group.levels or (settings.level,) * len(group.rewards)
+    rollouts = zip(group.rewards, group.lengths, levels, strict=True)
     shaped = [tldr_reward(*rollout, settings) for rollout in rollouts]
     return _normalized(shaped, settings)
 

@@ -1,29 +1,35 @@
 """An objective with its numbers, as the learner calls it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
 
 from configs.errors import UserError
-from learner.objectives.base import Need, Term, View
+from learner.objectives.base import Objective, Term, View
 from learner.objectives.registry import resolve
 
-PROVIDED: frozenset[Need] = frozenset()
-"""What the learner can put into a view besides logits and targets."""
 
-Bound = Callable[[View], list[Term]]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    name: str
+    objective: Objective
+    settings: Any
+
+    def __call__(self, view: View) -> list[Term]:
+        return self.objective(view, self.settings)
+
+    def at(self, step: int) -> "Bound":
+        """As of an optimizer step, counted from 0."""
+        if self.objective.at_step is None:
+            return self
+        return replace(self, settings=self.objective.at_step(self.settings, step))
 
 
 def bind(name: str, settings: Mapping[str, Any]) -> Bound:
-    """Raises UserError, one line, for what is unknown, cannot be set, or cannot be provided."""
+    """Raises UserError, one line, for what is unknown or cannot be set."""
     objective = resolve(name)
-    missing = sorted(objective.needs - PROVIDED)
-    if missing:
-        raise UserError(
-            f"learner.objective={name} needs {', '.join(missing)}, which runs do not provide yet; "
-            "sft and dft need nothing"
-        )
     try:
         numbers = objective.settings.model_validate(dict(settings))
     except ValidationError as error:
@@ -31,4 +37,4 @@ def bind(name: str, settings: Mapping[str, Any]) -> Bound:
         key = ".".join(map(str, ("learner.objective_settings", *first["loc"])))
         known = ", ".join(objective.settings.model_fields) or "none"
         raise UserError(f"{key}: {first['msg']}; {name} has {known}") from error
-    return lambda view: objective(view, numbers)
+    return Bound(name=name, objective=objective, settings=numbers)

@@ -64,8 +64,8 @@ def _mixture(view: View, mu: float, losses: Callable[[View], Tensor]) -> list[Te
     p_N = logprobs_N.detach().exp()
     weighted_N = p_N * (1 - p_N) * -logprobs_N
     return [
-        Term(name="own", tokens=own, losses_N=losses(own), coefficient=1 - mu),
-        Term(name="expert", tokens=expert, losses_N=weighted_N, coefficient=mu),
+        Term(name="own", tokens=own, losses_N=losses(own), coefficient=1 - mu, over="own"),
+        Term(name="expert", tokens=expert, losses_N=weighted_N, coefficient=mu, over="expert"),
     ]
 
 

@@ -30,6 +30,12 @@ def kl(logp_NV: Tensor, logq_NV: Tensor) -> Tensor:
     return kl_entries(logp_NV, logq_NV).sum(-1)
 
 
+def k3(logp_N: Tensor, logq_N: Tensor) -> Tensor:
+    """An estimate of KL(p || q) from what each says of a sample of p; never negative."""
+    ratio_N = (logq_N - logp_N).clamp(max=20.0)
+    return ratio_N.exp() - 1 - ratio_N
+
+
 def jsd(logp_NV: Tensor, logq_NV: Tensor, beta: float) -> Tensor:
     """beta KL(p || m) + (1 - beta) KL(q || m), m = beta p + (1 - beta) q, for 0 < beta < 1."""
     logm_NV = torch.logaddexp(logp_NV + math.log(beta), logq_NV + math.log1p(-beta))

@@ -3,7 +3,7 @@ drawn from the policy; no text is generated. Suffix K: samples."""
 
 import torch
 from pydantic import Field
-from torch import Generator, Tensor
+from torch import Tensor
 
 from configs.schema import Section
 from learner.objectives.base import Objective, Term, View
@@ -15,12 +15,6 @@ class OneTokenRolloutSettings(Section):
     """K, words drawn at each token. Ours: the paper's number is not known to us."""
     wrong_reward: float = Field(default=-0.1, lt=1)
     """beta, the reward of a word that is not the data's, whose reward is 1. Ours, likewise."""
-
-
-def draw(num_tokens: int, settings: OneTokenRolloutSettings, generator: Generator) -> Tensor:
-    """The random numbers of some tokens, drawn once, before the tokens are cut into chunks."""
-    shape = (num_tokens, settings.samples)
-    return torch.rand(shape, generator=generator, dtype=torch.float64, device=generator.device)
 
 
 def one_token_rollout(view: View, settings: OneTokenRolloutSettings) -> list[Term]:
@@ -46,4 +40,5 @@ ONE_TOKEN_ROLLOUT = Objective(
     settings=OneTokenRolloutSettings,
     needs=frozenset({"uniforms"}),
     on_policy=False,
+    uniforms=lambda settings: settings.samples,
 )

@@ -21,9 +21,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from configs.load import validate
 from configs.schema import RunConfig
-from learner.loss import denominator
-from learner.pack import build, count, plan
-from learner.policy import Policy, accumulate, load_policy, packing_of
+from learner.examples import count, supervise
+from learner.loss import StepLoss, denominator
+from learner.pack import build, plan
+from learner.policy import SFT, MicroBatch, Policy, accumulate, load_policy, packing_of
 from learner.publish import fingerprint_of, gather
 from learner.trainer import LearnerRank, StepMetrics
 from verifiers.types import Lease, Rollout
@@ -205,8 +206,11 @@ class Cases:
         sgd = torch.optim.SGD(model.parameters(), lr=1.0)
         engine = Engine(module, sgd, clip=0.0, **sharding(stage))
         slots = plan(batch, self.world_size, packing_of(config, model))[self.rank]
-        divisor = denominator("global_tokens", count(batch), 12)
-        accumulate(engine, [build(batch, slot) for slot in slots], divisor)
+        supervised = supervise(batch, SFT, "global_tokens", "")
+        divisor = denominator("global_tokens", count(supervised, "all"), 12)
+        loss = StepLoss(objective=SFT, divisors={"all": divisor})
+        packs = [MicroBatch(pack=build(batch, supervised, slot)) for slot in slots]
+        accumulate(engine, packs, loss)
         engine.step()
         after = gather(engine, model, torch.float32)
         engine.destroy()
@@ -250,7 +254,7 @@ class Cases:
         checkpoint, weights = self.folder / f"checkpoint-{stage}", self.folder / f"weights-{stage}"
         first = await learner.step(lease(0))
         before = await self.weights_hash(learner)
-        bad = [await self.spoilt(learner, lambda logits: logits * math.nan)]
+        bad = [await self.spoilt(learner, lambda loss: loss * math.nan)]
         bad += [await self.spoilt(learner, self.with_infinite_gradient)]
         bad += [await learner.step(lease(100))]
         untouched = await self.weights_hash(learner) == before
@@ -282,7 +286,8 @@ class Cases:
         calls = iter([self.rank == self.world_size - 1])
 
         def hook(_module: Any, _inputs: Any, output: Any) -> Any:
-            return spoil(output) if next(calls, False) else output
+            loss, measures = output
+            return (spoil(loss), measures) if next(calls, False) else output
 
         handle = learner._model.lm_head.register_forward_hook(hook)
         metrics = await learner.step(lease(50))
@@ -290,9 +295,9 @@ class Cases:
         return metrics
 
     @staticmethod
-    def with_infinite_gradient(logits: Tensor) -> Tensor:
-        logits.register_hook(lambda gradient: gradient * math.inf)
-        return logits
+    def with_infinite_gradient(loss: Tensor) -> Tensor:
+        loss.register_hook(lambda gradient: gradient * math.inf)
+        return loss
 
     async def weights_hash(self, learner: LearnerRank) -> str:
         weights = gather(learner._engine, learner._model, torch.float32)

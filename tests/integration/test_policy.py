@@ -18,9 +18,13 @@ from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 from configs.errors import UserError
 from configs.schema import RunConfig
 from learner.attention import longest_sight
+from learner.examples import supervise
+from learner.loss import StepLoss
 from learner.pack import Segment, build, plan
-from learner.policy import Policy, _plain_nll, load_policy, packing_of
+from learner.policy import SFT, Policy, _plain_nll, load_policy, packing_of
 from verifiers.types import Rollout
+
+SUM = StepLoss(objective=SFT, divisors={"all": 1.0})
 
 SMALL: dict[str, Any] = {
     "vocab_size": 61,
@@ -95,8 +99,10 @@ def test_loss_and_gradient_are_those_of_one_rollout_at_a_time(tmp_path, config, 
     rollouts = groups()
 
     policy = Policy(model, torch.float32)
+    tokens = supervise(rollouts, SFT, "global_tokens", "")
     [slots] = plan(rollouts, 1, packing_of(configured(**settings), model))
-    ours = sum((policy(build(rollouts, slot))[0] for slot in slots), torch.zeros(()))
+    packs = [build(rollouts, tokens, slot) for slot in slots]
+    ours = sum((policy(pack, SUM)[0] for pack in packs), torch.zeros(()))
     theirs = sum((_plain_nll(exact, each).double() for each in rollouts), torch.zeros(()))
 
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
@@ -109,7 +115,7 @@ def test_nothing_leaks_from_one_rollout_into_another(tmp_path):
     rollouts = groups()
     policy = Policy(model, torch.float32)
     [[slot, *_]] = plan(rollouts, 1, packing_of(configured(), model))
-    pack = build(rollouts, slot)
+    pack = build(rollouts, supervise(rollouts, SFT, "global_tokens", ""), slot)
     reached: list[Tensor] = []
     embeddings: Any = model.get_input_embeddings()
     embeddings.register_forward_hook(lambda *args: reached.append(args[2].requires_grad_()) or None)

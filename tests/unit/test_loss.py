@@ -1,7 +1,6 @@
 import pytest
 
-from learner.loss import denominator, is_finite, learning_rate
-from learner.pack import Totals
+from learner.loss import Totals, denominator, is_finite, learning_rate
 
 
 @pytest.mark.parametrize(
@@ -19,7 +18,7 @@ def test_aggregation_gives_the_golden_numbers(normalizer, expected):
 
 @pytest.mark.parametrize("normalizer", ["global_tokens", "batch_max_len", "constant"])
 def test_nothing_to_learn_from_is_a_denominator_of_zero(normalizer):
-    assert denominator(normalizer, Totals(num_tokens=0, num_rollouts=3, max_tokens=0), 8) == 0
+    assert denominator(normalizer, Totals(num_tokens=0, num_rollouts=0, max_tokens=0), 8) == 0
 
 
 def test_the_rate_rises_over_the_warm_up_and_stays():

@@ -1,9 +1,12 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
 
-from learner.pack import Packing, Segment, Slot, Totals, build, count, padded_length, plan
+from learner.examples import supervise
+from learner.objectives.bind import bind
+from learner.pack import Pack, Packing, Segment, Slot, build, padded_length, plan
 from verifiers.types import Rollout
 
 
@@ -19,6 +22,10 @@ def of_lengths(lengths: list[int], *, group_size: int = 1) -> list[Rollout]:
         rollout((1, 2, 3 + index // group_size), (7,) * (length - 3))
         for index, length in enumerate(lengths)
     ]
+
+
+def built(rollouts: list[Rollout], slot: Slot, **how: bool) -> Pack:
+    return build(rollouts, supervise(rollouts, bind("sft", {}), "global_tokens", ""), slot, **how)
 
 
 def packing(pack_tokens: int, *, share: bool = True, one_by_one: bool = False) -> Packing:
@@ -56,8 +63,10 @@ def test_every_rollout_is_in_exactly_one_pack_and_all_of_it(
     slots = [slot for slots in shares for slot in slots]
     assert sorted(member for slot in slots for member in slot.members) == list(range(len(sizes)))
     assert len({len(slots) for slots in shares}) == 1
-    packs = [build(rollouts, slot) for slot in slots]
-    assert sum(len(pack.targets_N) for pack in packs) == count(rollouts).num_tokens
+    packs = [built(rollouts, slot) for slot in slots]
+    assert sum(len(pack.tokens.targets_N) for pack in packs) == sum(
+        len(r.response_ids) for r in rollouts
+    )
     for slot, pack in zip(slots, packs, strict=True):
         assert len(pack.ids_T) == len(pack.positions_T) == slot.num_positions
         assert sum(segment.num_positions for segment in pack.segments) == slot.num_positions
@@ -78,26 +87,26 @@ def test_a_prompt_stands_once_for_all_its_responses_and_each_response_sees_it():
     rollouts = [rollout((11, 12, 13), (21, 22, 2)), rollout((11, 12, 13), (31, 2))]
     [[slot]] = plan(rollouts, 1, packing(32))
 
-    pack = build(rollouts, slot)
+    pack = built(rollouts, slot)
 
     assert pack.ids_T[:6].tolist() == [11, 12, 13, 21, 22, 31]
     assert pack.positions_T[:6].tolist() == [0, 1, 2, 3, 4, 3]
     assert pack.segments == (Segment(3), Segment(2, 0), Segment(1, 0), Segment(26))
     # The last prompt position predicts both first tokens; the end token is a target, no input.
     assert pack.where_N.tolist() == [2, 3, 4, 2, 5]
-    assert pack.targets_N.tolist() == [21, 22, 2, 31, 2]
+    assert pack.tokens.targets_N.tolist() == [21, 22, 2, 31, 2]
 
 
 @pytest.mark.parametrize("how", [{"share": False}, {"one_by_one": True}])
 def test_without_sharing_every_rollout_brings_its_prompt(how):
     rollouts = [rollout((11, 12), (21, 2)), rollout((11, 12), (2,))]
 
-    packs = [build(rollouts, slot) for slot in plan(rollouts, 1, packing(32, **how))[0]]
+    packs = [built(rollouts, slot) for slot in plan(rollouts, 1, packing(32, **how))[0]]
 
     ids = [token for pack in packs for token in pack.ids_T.tolist() if token]
     assert ids == [11, 12, 21, 11, 12]
     assert [len(packs), len(packs[0].segments)] == ([2, 2] if how.get("one_by_one") else [1, 3])
-    assert [t for pack in packs for t in pack.targets_N.tolist()] == [21, 2, 2]
+    assert [t for pack in packs for t in pack.tokens.targets_N.tolist()] == [21, 2, 2]
 
 
 def test_a_group_that_does_not_fit_into_a_pack_is_split_and_its_prompt_repeated():
@@ -106,11 +115,11 @@ def test_a_group_that_does_not_fit_into_a_pack_is_split_and_its_prompt_repeated(
     slots = plan(rollouts, 1, packing(40))[0]
 
     assert sorted(len(slot.members) for slot in slots) == [1, 2, 2]
-    assert all(build(rollouts, slot).ids_T[:3].tolist() == [1, 2, 3] for slot in slots)
+    assert all(built(rollouts, slot).ids_T[:3].tolist() == [1, 2, 3] for slot in slots)
 
 
 def test_a_pack_without_rollouts_supervises_nothing():
-    pack = build([], Slot(families=(), num_positions=32))
+    pack = built([], Slot(families=(), num_positions=32))
 
     assert (len(pack.ids_T), len(pack.where_N), pack.segments) == (32, 0, (Segment(32),))
 
@@ -186,8 +195,32 @@ def test_families_come_longest_first():
         assert all(one >= other for one, other in pairwise(sizes))
 
 
-def test_the_counts_are_those_of_the_responses():
-    rollouts = [rollout((1, 2, 3), (5, 6)), rollout((1,), (5, 6, 7, 8, 9))]
+def test_a_teachers_pack_has_the_same_responses_behind_its_own_prompts():
+    first = replace(rollout((11, 12), (21, 22, 2)), teacher_prompt_ids=(1, 1, 1, 1, 1))
+    second = replace(rollout((11, 12), (31, 2)), teacher_prompt_ids=(3,))
+    rollouts = [first, first, second]
+    [[slot]] = plan(rollouts, 1, packing(32))
 
-    assert count(rollouts) == Totals(num_tokens=7, num_rollouts=2, max_tokens=5)
-    assert count([]) == Totals(num_tokens=0, num_rollouts=0, max_tokens=0)
+    ours, theirs = built(rollouts, slot), built(rollouts, slot, teacher=True)
+
+    assert ours.tokens.targets_N.tolist() == theirs.tokens.targets_N.tolist()
+    for pack, last_of_prompt in ((ours, (12, 12, 12)), (theirs, (1, 1, 3))):
+        firsts = [pack.ids_T[where].item() for where in pack.where_N[[0, 3, 6]]]
+        assert tuple(firsts) == last_of_prompt
+    # Of the same prompt with different answers in the teacher's, each has its own.
+    assert sum(segment.prefix is not None for segment in ours.segments) == 2
+
+
+def test_a_token_of_weight_0_is_no_target():
+    rollouts = [
+        rollout((11, 12), (21, 22, 2)),
+        replace(rollout((13,), (31, 32, 2)), weights=(0.0, 2.0, 0.0)),
+    ]
+    [[slot]] = plan(rollouts, 1, packing(32))
+
+    pack = built(rollouts, slot)
+
+    assert pack.tokens.targets_N.tolist() == [21, 22, 2, 32]
+    assert pack.ids_T[pack.where_N].tolist() == [12, 21, 22, 31]
+    assert pack.tokens.weights_N is not None
+    assert pack.tokens.weights_N.tolist() == [1, 1, 1, 2]

@@ -1,0 +1,62 @@
+"""What an objective asks for, and whether the run's configuration has it."""
+
+from configs.errors import UserError
+from configs.schema import RunConfig
+from learner.loss import AS_PUBLISHED, Normalizer
+from learner.objectives.bind import Bound, bind
+
+FROZEN = {"ref_logits": "ref_logits_NV", "teacher_logits": "teacher_logits_NV"}
+"""Needs that a frozen policy serves, and the fields of a view that they fill."""
+
+
+def bound_objective(config: RunConfig) -> Bound:
+    """The run's objective with its numbers. Raises UserError, one line, for what it lacks."""
+    name = config.learner.objective
+    bound = bind(name, config.learner.objective_settings)
+    needs = bound.objective.needs
+    if "expert_batch" in needs and config.data.responses != "beside":
+        raise UserError(
+            f"learner.objective={name} learns from given answers beside its own: set "
+            "data.responses=beside, and give each row of data.train a 'response'"
+        )
+    if "advantages" in needs and bound.objective.advantages is None:
+        raise UserError(f"learner.objective={name} needs advantages and does not say which")
+    if "uniforms" in needs and bound.objective.uniforms is None:
+        raise UserError(f"learner.objective={name} needs uniforms and does not say how many")
+    if "old_logprobs" in needs and config.data.responses == "instead":
+        raise UserError(
+            f"learner.objective={name} corrects for the policy that wrote an answer, and "
+            "data.responses=instead are answers that nobody drew: choose sft, dft or asft"
+        )
+    if set(FROZEN) <= needs:
+        raise UserError(f"learner.objective={name} needs {' and '.join(FROZEN)}: one of them only")
+    _refuse_idle_teacher(config, bound)
+    return bound
+
+
+def _refuse_idle_teacher(config: RunConfig, bound: Bound) -> None:
+    teacher = config.learner.teacher
+    if bound.name == "opsd" and teacher.prompt is None and teacher.model is None:
+        raise UserError(
+            "learner.objective=opsd learns from a teacher that knows more: set "
+            "learner.teacher.prompt, with {problem} and maybe {answer} in it, or "
+            "learner.teacher.model"
+        )
+    if not needs_teacher(bound) and teacher.model is not None:
+        raise UserError(
+            f"learner.teacher.model={teacher.model!r} would never be asked: "
+            f"learner.objective={bound.name} has no teacher"
+        )
+
+
+def needs_teacher(bound: Bound) -> bool:
+    return bool(set(FROZEN) & bound.objective.needs)
+
+
+def needs_rejected(bound: Bound) -> bool:
+    """Advantages are relative to the whole group, so its rejected rollouts are learnt from too."""
+    return "advantages" in bound.objective.needs
+
+
+def normalizer_of(config: RunConfig, bound: Bound) -> Normalizer:
+    return config.learner.normalizer or AS_PUBLISHED[bound.objective.aggregation]
