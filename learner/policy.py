@@ -119,7 +119,8 @@ def _require_same_loss(model: PreTrainedModel, packing: Packing) -> None:
     ]
     model.eval()
     plain = float(sum(_plain_nll(model, rollout) for rollout in rollouts))
-    take_over(model.get_output_embeddings())
+    output_layer: Any = model.get_output_embeddings()
+    take_over(output_layer)
     policy, loss = Policy(model, torch.float32), StepLoss(objective=SFT, divisors={"all": 1.0})
     tokens = supervise(rollouts, SFT, "global_tokens", "")
     [slots] = plan(rollouts, 1, packing)
