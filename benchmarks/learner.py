@@ -1,14 +1,16 @@
-"""One optimizer step's worth of forward and backward passes, each way of doing it.
+"""One optimizer step, each way of doing it.
 
     python -m benchmarks.learner [--rounds 3] [--model FOLDER] [--trl]
 
 Sides take turns, each in a process of its own, on the same rollouts of a model of SmolLM2-135M's
 shape: groups of four with a shared prompt, mean length 0.6 of the longest. tokens/s are tokens of
-the rollouts, prompts included, however often or seldom a side computes them. ``--trl`` adds TRL's
-SFTTrainer with its packing (`pip install trl`). Gradients are compared in float32 on fewer layers.
+the rollouts, prompts included, however often or seldom a side computes them; AdamW's step is in the
+time. ``--trl`` adds TRL's SFTTrainer, rows of similar length together and packed (`pip install
+trl`). Gradients are compared in float32 on fewer layers.
 """
 
 import argparse
+import asyncio
 import json
 import os
 import resource
@@ -25,7 +27,6 @@ import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
-from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
     LlamaConfig,
@@ -33,13 +34,14 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from configs.schema import RunConfig
 from learner import attention, head
 from learner.examples import supervise
 from learner.loss import StepLoss
 from learner.objectives.base import Supervised
 from learner.pack import Packing, build, plan
 from learner.policy import SFT, Policy
-from verifiers.types import Rollout
+from verifiers.types import Lease, Rollout
 
 SHAPE = {
     "hidden_size": 576,
@@ -58,6 +60,9 @@ NUM_GROUPS = 4
 PACK = 2048
 ROWS = PACK // LONGEST
 
+LACONIC = "Laconic's learner"
+TRL, TRL_PACKED = "TRL SFTTrainer", "TRL SFTTrainer, packed"
+
 SUM = StepLoss(objective=SFT, divisors={"all": 1.0})
 
 
@@ -74,7 +79,7 @@ def rollouts(seed: int = 0) -> list[Rollout]:
     prompts = [tokens(PROMPT) for _ in range(NUM_GROUPS)]
     return [
         Rollout(
-            id=str(index),
+            id=f"{index:06d}.0.0",
             prompt_ids=prompts[index // GROUP],
             response_ids=tokens(max(1, int(lengths[order[index]]) - PROMPT)),
             first_version=0,
@@ -84,12 +89,16 @@ def rollouts(seed: int = 0) -> list[Rollout]:
     ]
 
 
+def sorted_rows(model: PreTrainedModel, batch: list[Rollout]) -> float:
+    """What a careful person writes: rows of similar length together."""
+    return padded(model, sorted(batch, key=lambda r: -len(r.response_ids)))
+
+
 def padded(model: PreTrainedModel, batch: list[Rollout]) -> float:
-    """What a careful person writes: rows sorted by length, padded, logits whole."""
+    """What everybody writes: some rows at a time, padded to the longest, logits whole."""
     total = 0.0
-    longest_first = sorted(batch, key=lambda r: -len(r.response_ids))
-    for start in range(0, len(longest_first), ROWS):
-        rows = longest_first[start : start + ROWS]
+    for start in range(0, len(batch), ROWS):
+        rows = batch[start : start + ROWS]
         longest = max(len(r.prompt_ids) + len(r.response_ids) for r in rows)
         ids_BT = torch.zeros(len(rows), longest, dtype=torch.long)
         targets_BT = torch.full_like(ids_BT, -100)
@@ -134,6 +143,7 @@ def full_logits(model: PreTrainedModel, batch: list[Rollout]) -> float:
 
 SIDES: dict[str, Callable[[PreTrainedModel, list[Rollout]], float]] = {
     "padded rows": padded,
+    "padded rows, sorted": sorted_rows,
     "packed": lambda model, batch: packed(model, batch, share=False),
     "packed, whole logits": full_logits,
     "packed, prompts shared": packed,
@@ -153,61 +163,120 @@ def made_model(folder: Path, layers: int) -> str:
 
 def run_side(side: str, model_dir: str) -> dict[str, float]:
     attention.register()
-    name = "sdpa" if side == "padded rows" else attention.NAME
+    rows = side.startswith("padded")
     model = AutoModelForCausalLM.from_pretrained(
-        model_dir, dtype=torch.float32, attn_implementation=name
+        model_dir, dtype=torch.float32, attn_implementation="sdpa" if rows else attention.NAME
     ).train()
-    if side != "padded rows":
+    if not rows:
         head.take_over(model.get_output_embeddings())
-    batch = rollouts()
-    tokens = sum(len(r.prompt_ids) + len(r.response_ids) for r in batch)
-    SIDES[side](model, batch[:GROUP])  # shapes, kernels, gradients are there now
-    before = _peak_mib()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
+
+    def step() -> float:
+        loss = SIDES[side](model, rollouts())
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss
+
+    step()  # shapes, kernels and moments are there now
+    return _timed(step)
+
+
+def run_laconic(model_dir: str) -> dict[str, float]:
+    """The learner as a run has it."""
+    from learner.trainer import LearnerRank  # noqa: PLC0415  it sets up the whole process
+
+    config = RunConfig.model_validate(
+        {
+            "model": {"path": model_dir},
+            "data": {"train": "made"},
+            "filter": {"length_budget": LONGEST},
+            "learner": {"zero_stage": 0, "micro_batch_tokens": PACK, "deterministic": False},
+            "cluster": {"threads": torch.get_num_threads()},
+        }
+    )
+
+    class Queue:
+        async def payload(self, step: int, epoch: int) -> list[Rollout]:
+            return rollouts()
+
+    loop = asyncio.new_event_loop()
+    rank = LearnerRank(0, config, model_dir, Queue())
+    loop.run_until_complete(_started(rank))
+
+    def step() -> float:
+        metrics = loop.run_until_complete(rank.step(_lease()))
+        return metrics.nll * metrics.num_tokens
+
+    step()
+    return _timed(step)
+
+
+async def _started(rank: Any) -> None:
+    await rank.start(await rank.address(), "cpu", 10)
+
+
+def _lease() -> Lease:
+    number = GROUP * NUM_GROUPS
+    return Lease(
+        step=0, epoch=0, is_ready=True, first_ticket=0, end_ticket=1, num_rollouts=number,
+        num_tokens=0, num_stale=0, max_lag=0, num_written=number, written_tokens=0, reasons={},
+    )  # fmt: skip
+
+
+def _timed(step: Callable[[], float]) -> dict[str, float]:
+    tokens = sum(len(r.prompt_ids) + len(r.response_ids) for r in rollouts())
     started = time.perf_counter()
-    loss = SIDES[side](model, batch)
+    loss = step()
     seconds = time.perf_counter() - started
-    return {"tokens_per_s": tokens / seconds, "peak_mib": max(before, _peak_mib()), "loss": loss}
+    return {"tokens_per_s": tokens / seconds, "peak_mib": _peak_mib(), "loss": loss}
 
 
-def run_trl(model_dir: str) -> dict[str, float]:
+def run_trl(side: str, model_dir: str) -> dict[str, float]:
     from datasets import Dataset  # noqa: PLC0415  only with --trl
+    from transformers import TrainerCallback  # noqa: PLC0415
     from trl import SFTConfig, SFTTrainer  # noqa: PLC0415
 
-    batch = rollouts()
     rows = [
         {
             "input_ids": list(r.prompt_ids + r.response_ids),
             "completion_mask": [0] * len(r.prompt_ids) + [1] * len(r.response_ids),
         }
-        for r in batch
+        for r in rollouts()
     ]
     tokens = sum(len(row["input_ids"]) for row in rows)
-    model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
+    if side == TRL_PACKED:
+        how = {"packing": True, "max_length": PACK, "per_device_train_batch_size": 1}
+        steps = {"gradient_accumulation_steps": -(-tokens // PACK)}
+    else:
+        how = {"max_length": None, "train_sampling_strategy": "group_by_length"}
+        how |= {"per_device_train_batch_size": ROWS}
+        steps = {"gradient_accumulation_steps": len(rows) // ROWS}
     settings = SFTConfig(
-        output_dir=tempfile.mkdtemp(), per_device_train_batch_size=ROWS, bf16=True, use_cpu=True,
-        gradient_accumulation_steps=len(rows) // ROWS, max_steps=2, max_length=None, report_to=[],
-        logging_steps=1, save_strategy="no", dataloader_pin_memory=False, learning_rate=1e-6,
-        gradient_checkpointing=False, train_sampling_strategy="group_by_length",
+        output_dir=tempfile.mkdtemp(), bf16=True, use_cpu=True, num_train_epochs=2, report_to=[],
+        logging_steps=100, save_strategy="no", dataloader_pin_memory=False, learning_rate=1e-6,
+        gradient_checkpointing=False, disable_tqdm=True, **how, **steps,
     )  # fmt: skip
+    times: list[float] = []
+
+    class Clock(TrainerCallback):
+        def on_step_begin(self, *_: Any, **__: Any) -> None:
+            times.append(-time.perf_counter())
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            times[-1] += time.perf_counter()
+
+    model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
     trainer = SFTTrainer(
         model=model,
         args=settings,
-        train_dataset=Dataset.from_list(rows * 2),
+        train_dataset=Dataset.from_list(rows),
         processing_class=_tokenizer(),
+        callbacks=[Clock()],
     )
-    times: list[float] = []
-    step = trainer.training_step
-
-    def timed(*args: Any, **kwargs: Any) -> Tensor:
-        started = time.perf_counter()
-        result = step(*args, **kwargs)
-        times.append(time.perf_counter() - started)
-        return result
-
-    trainer.training_step = timed
     trainer.train()
-    seconds = sum(times[len(times) // 2 :])  # the second step: shapes and kernels are there
-    return {"tokens_per_s": tokens / seconds, "peak_mib": _peak_mib(), "loss": 0.0}
+    assert len(times) == 2, times  # an epoch is one step over all rows
+    return {"tokens_per_s": tokens / times[1], "peak_mib": _peak_mib(), "loss": 0.0}
 
 
 def _tokenizer() -> PreTrainedTokenizerFast:
@@ -262,14 +331,16 @@ def _peak_mib() -> float:
 
 def _in_process(*arguments: str) -> Any:
     command = [sys.executable, "-m", "benchmarks.learner", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ})
+    # As the actors of a run: huge pages for tensors, for every side.
+    environment = {"THP_MEM_ALLOC_ENABLE": "1"} | os.environ
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def compare(model_dir: str, rounds: int, with_trl: bool) -> None:
-    sides = [*SIDES, *(["TRL SFTTrainer"] if with_trl else [])]
+    sides = [*SIDES, LACONIC, *((TRL, TRL_PACKED) if with_trl else ())]
     seen: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
     for _ in range(rounds):
         for side in sides:
@@ -297,8 +368,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.loss_memory:
         print(json.dumps(loss_memory(arguments.loss_memory)))
-    elif arguments.side == "TRL SFTTrainer":
-        print(json.dumps(run_trl(arguments.model)))
+    elif arguments.side in (TRL, TRL_PACKED):
+        print(json.dumps(run_trl(arguments.side, arguments.model)))
+    elif arguments.side == LACONIC:
+        print(json.dumps(run_laconic(arguments.model)))
     elif arguments.side:
         print(json.dumps(run_side(arguments.side, arguments.model)))
     elif arguments.model:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from learner.objectives.advantages import Group
 from learner.objectives.base import View
 from learner.objectives.bind import bind
 from verifiers.python_code import python_code
@@ -54,7 +55,7 @@ def run(line: str, folder: Path) -> str:
 
 
 def test_the_pages_that_have_commands_are_these():
-    pages = ["README.md", "operations.md", "verifiers.md"]
+    pages = ["README.md", "extending.md", "operations.md", "verifiers.md"]
     assert [page.name for page in PAGES if commands(page)] == pages
 
 
@@ -121,14 +122,39 @@ def test_the_verifiers_page_names_every_judge_and_its_examples_are_references():
         assert python_code(Task(answer=line), program).status == "correct", line
 
 
-def test_the_objective_of_the_methods_page_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    (tmp_path / "my_objective.py").write_text(blocks(ROOT / "docs/methods.md", "python")[0])
-    monkeypatch.syspath_prepend(tmp_path)
-    logits_NV = torch.tensor([[0.0, 0.0], [2.0, 0.0]])
+@pytest.mark.timeout(600)
+def test_the_extending_page_is_true(tmp_path: Path):
+    """An objective from outside the tree trains a run, rejected rollouts included."""
+    page = ROOT / "docs/extending.md"
+    (tmp_path / "my_objective.py").write_text(blocks(page, "python")[0])
 
-    [term] = bind("my_objective:MINE", {})(
-        View(logits_NV=logits_NV, targets_N=torch.tensor([1, 0]))
+    for line in commands(page):
+        run(line, tmp_path)
+
+    [run_dir] = (tmp_path / "runs").iterdir()
+    rows = [json.loads(row) for row in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    assert len(rows) == 3
+    # A group whose answers are all wrong has nothing but rejected ones, and is learnt from all
+    # the same; the loss of advantages is not the likelihood.
+    assert all(row["trained_rollouts"] == row["written_rollouts"] for row in rows)
+    assert all(row["loss"] != pytest.approx(row["nll"], rel=1e-3) for row in rows)
+
+
+def test_the_objective_of_the_extending_page_is_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "my_objective.py").write_text(blocks(ROOT / "docs/extending.md", "python")[0])
+    monkeypatch.syspath_prepend(tmp_path)
+    mine = bind("my_objective:MINE", {"temper": 1.0})
+    logits_NV = torch.tensor([[0.0, 0.0], [2.0, 0.0]])
+    advantages_N = torch.tensor([0.5, 0.0])
+
+    [term] = mine(
+        View(logits_NV=logits_NV, targets_N=torch.tensor([1, 0]), advantages_N=advantages_N)
     )
 
-    p_N = logits_NV.softmax(-1)[[0, 1], [1, 0]]
-    assert torch.allclose(term.losses_N, (1 - p_N) ** 2)
+    logp_N = logits_NV.log_softmax(-1)[[0, 1], [1, 0]]
+    assert torch.allclose(term.losses_N, -advantages_N * logp_N)
+    assert mine.objective.advantages is not None
+    group = Group(rewards=(1.0, 1.0, 0.0), lengths=(2, 4, 3))
+    assert mine.objective.advantages(group, mine.settings) == [0.5, 0.0, 0.0]
