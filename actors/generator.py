@@ -148,4 +148,5 @@ def training_sampling(config: RunConfig) -> Sampling:
         min_p=config.sampling.min_p,
         repetition_penalty=config.sampling.repetition_penalty,
         max_tokens=config.max_response_tokens,
+        logprobs=True,
     )

@@ -72,7 +72,8 @@ class Completion:
     token_ids: tuple[int, ...]
     """Response tokens, the end-of-sequence token included when ``finish_reason`` is ``stop``."""
     logprobs: tuple[float, ...] = ()
-    """Of each of them, as the engine drew it. Empty where nobody drew: a response of the data."""
+    """Of each of them, under the plain model (temperature 1), as the engine drew it. Empty where
+    nobody asked, and where nobody drew: a response of the data."""
     finish_reason: FinishReason
     first_version: int
     """Weight version when the request was handed to the engine: no token is older."""
@@ -215,6 +216,8 @@ class Sampling:
     min_p: float
     repetition_penalty: float
     max_tokens: int
+    logprobs: bool
+    """Ask for the log-probability of every token that is drawn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,13 @@ from verifiers.types import PublishedWeights, Sampling
 from verifiers.weights_file import WeightsRefused
 
 GREEDY = Sampling(
-    temperature=0.0, top_p=0.9, top_k=7, min_p=0.1, repetition_penalty=1.2, max_tokens=60
+    temperature=0.0,
+    top_p=0.9,
+    top_k=7,
+    min_p=0.1,
+    repetition_penalty=1.2,
+    max_tokens=60,
+    logprobs=False,
 )
 
 
@@ -57,7 +63,13 @@ async def test_a_ticket_becomes_one_group_with_every_training_field_explicit():
     await (await started(engine, judge)).generate(ticket)
 
     asked = Sampling(
-        temperature=1.0, top_p=1.0, top_k=-1, min_p=0.0, repetition_penalty=1.0, max_tokens=55
+        temperature=1.0,
+        top_p=1.0,
+        top_k=-1,
+        min_p=0.0,
+        repetition_penalty=1.0,
+        max_tokens=55,
+        logprobs=True,
     )
     assert engine.asked == [(ticket.problem.prompt_ids, 3, asked)]
     (group,) = judge.groups
@@ -91,6 +103,7 @@ async def test_a_response_never_gets_more_tokens_than_the_context_leaves(
         min_p=0.0,
         repetition_penalty=1.0,
         max_tokens=wanted,
+        logprobs=False,
     )
 
     await generator.evaluate(problem, 1, sampling)
