@@ -20,11 +20,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from actors.ledger import Counts, Ledger, encode_settlement
+from actors.ledger import Counts, Ledger
 from actors.replay_log import ReplayLog, read_log
+from actors.settlement_rows import encode_settlement
 from configs.run_files import Fate
 from configs.schema import RunConfig
 from verifiers.types import Lease, Rollout, Settlement
+
+LeftOut = Literal["stale", "equal"]
 
 INVARIANTS_EVERY = 16
 """Acknowledged steps between checks of every count; with ``debug`` it is each one."""
@@ -37,7 +40,19 @@ class RecordsFates(Protocol):
 class ReplayQueue:
     """Nothing that it confirms to a caller is not on disk yet."""
 
-    def __init__(self, directory: str, config: RunConfig, recorder: RecordsFates) -> None:
+    def __init__(
+        self,
+        directory: str,
+        config: RunConfig,
+        recorder: RecordsFates,
+        keep_rejected: bool = False,
+    ) -> None:
+        """``keep_rejected``: the objective learns from whole groups."""
+        self._rules = _Rules(
+            max_lag=config.max_lag,
+            whole_groups=keep_rejected,
+            drop_equal=config.batch.drop_equal,
+        )
         self._directory = Path(directory)
         self._config = config
         self._recorder = recorder
@@ -112,9 +127,9 @@ class ReplayQueue:
             await self._wait(lambda: self._is_settled_below(end), settled, deadlines=2)
             end = min(end, self._end) if self._end is not None else end
             for ticket in range(self._gathered, end):
-                self._open.add(self._ledger.settled[ticket], step, self._config.max_lag)
+                self._open.add(self._ledger.settled[ticket], step, self._rules)
             self._gathered = end
-            enough = len(self._open.fresh) >= self._config.batch.min_rollouts
+            enough = len(self._open.accepted) >= self._config.batch.min_rollouts
             self._epoch += 1
             lease = self._open.describe(step, self._epoch, end, is_ready=enough or end == self._end)
             if lease.is_ready:
@@ -135,8 +150,9 @@ class ReplayQueue:
             if self._lease != lease:
                 raise ValueError(f"lease {lease.epoch} of step {lease.step} is no longer open")
             taken = self._open
-            dropped = {"stale": len(taken.stale), "skipped": len(taken.fresh) if skipped else 0}
             trained = [] if skipped else taken.fresh
+            dropped = Counter[str](reason for _, reason in taken.left_out)
+            dropped["skipped"] = len(taken.fresh) - len(trained)
             record = {
                 "kind": "ack",
                 "step": lease.step,
@@ -201,7 +217,7 @@ class ReplayQueue:
     def _fates(self, lease: Lease, taken: "_OpenLease", skipped: bool) -> list[Fate]:
         now = _now_us()
 
-        def fate(rollout: Rollout, name: Literal["trained", "aborted", "stale"]) -> Fate:
+        def fate(rollout: Rollout, name: Literal["trained", "aborted"] | LeftOut) -> Fate:
             ticket = int(rollout.id.split(".")[0])
             return Fate(
                 rollout_id=rollout.id,
@@ -215,7 +231,7 @@ class ReplayQueue:
             )
 
         rows = [fate(rollout, "aborted" if skipped else "trained") for rollout in taken.fresh]
-        rows += [fate(rollout, "stale") for rollout in taken.stale]
+        rows += [fate(rollout, reason) for rollout, reason in taken.left_out]
         for ticket in range(lease.first_ticket, lease.end_ticket):
             self._settled_at_us.pop(ticket, None)
         return rows
@@ -225,27 +241,57 @@ def _now_us() -> int:
     return time.time_ns() // 1000
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rules:
+    """Which rollouts of a group a step leaves out."""
+
+    max_lag: int
+    whole_groups: bool
+    """Advantages are relative to the group: all of it is trained, or none."""
+    drop_equal: bool
+
+    def judge(self, group: tuple[Rollout, ...], step: int) -> list[LeftOut | None]:
+        """A lag below zero is a group of steps that a restart took back: as far off, as stale."""
+        stale = [abs(step - rollout.first_version) > self.max_lag for rollout in group]
+        if self.whole_groups:
+            stale = [any(stale)] * len(group)
+        if self.drop_equal and not any(stale) and _has_equal_rewards(group):
+            return ["equal"] * len(group)
+        return ["stale" if is_stale else None for is_stale in stale]
+
+
+def _has_equal_rewards(group: tuple[Rollout, ...]) -> bool:
+    return len({rollout.reward for rollout in group if not rollout.is_expert}) <= 1
+
+
 @dataclass(slots=True)
 class _OpenLease:
     """What has been gathered for the next optimizer step so far."""
 
     first: int
     fresh: list[Rollout] = field(default_factory=list)
-    stale: list[Rollout] = field(default_factory=list)
+    left_out: list[tuple[Rollout, LeftOut]] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
     num_written: int = 0
     written_tokens: int = 0
 
-    def add(self, settlement: Settlement, step: int, max_lag: int) -> None:
-        """A lag below zero is a group of steps that a restart took back: as far off, as stale."""
+    @property
+    def accepted(self) -> list[Rollout]:
+        return [rollout for rollout in self.fresh if rollout.is_accepted]
+
+    def add(self, settlement: Settlement, step: int, rules: _Rules) -> None:
         self.num_written += len(settlement.outcomes)
         self.written_tokens += sum(o.num_tokens for o in settlement.outcomes)
         self.reasons.update(o.reason for o in settlement.outcomes if o.reason is not None)
-        for rollout in settlement.rollouts:
-            is_fresh = abs(step - rollout.first_version) <= max_lag
-            (self.fresh if is_fresh else self.stale).append(rollout)
+        reasons = rules.judge(settlement.rollouts, step)
+        for rollout, reason in zip(settlement.rollouts, reasons, strict=True):
+            if reason is None:
+                self.fresh.append(rollout)
+            else:
+                self.left_out.append((rollout, reason))
 
     def describe(self, step: int, epoch: int, end: int, *, is_ready: bool) -> Lease:
+        left_out = Counter(reason for _, reason in self.left_out)
         return Lease(
             step=step,
             epoch=epoch,
@@ -254,7 +300,10 @@ class _OpenLease:
             end_ticket=end,
             num_rollouts=len(self.fresh),
             num_tokens=sum(len(rollout.response_ids) for rollout in self.fresh),
-            num_stale=len(self.stale),
+            num_stale=left_out["stale"],
+            num_equal=left_out["equal"],
+            num_accepted=len(self.accepted),
+            accepted_tokens=sum(len(rollout.response_ids) for rollout in self.accepted),
             max_lag=max((step - rollout.first_version for rollout in self.fresh), default=0),
             num_written=self.num_written,
             written_tokens=self.written_tokens,

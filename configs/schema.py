@@ -83,6 +83,13 @@ class FilterConfig(Section):
     length_budget: int = Field(gt=0)
     """L: response tokens a correct answer may use, the end token included. L itself is allowed."""
 
+    token_weights: Literal["none", "fait"] = "none"
+    """How much each token of an accepted rollout counts in the loss. ``fait``: more where the most
+    similar wrong rollout of its group says something else."""
+
+    fait_extra: float = Field(default=1.0, gt=0)
+    """What such a token counts beyond 1."""
+
 
 class BatchConfig(Section):
     problems: int = Field(default=32, gt=0)
@@ -90,6 +97,10 @@ class BatchConfig(Section):
 
     min_rollouts: int = Field(default=1, gt=0)
     """Accepted rollouts a step needs; with fewer it takes another ``problems`` groups."""
+
+    drop_equal: bool = False
+    """Leave out groups whose rewards are all equal, which teach an objective of whole groups
+    nothing. They do not count for ``min_rollouts``, so that a step takes further groups (DAPO)."""
 
 
 class EngineConfig(Section):

@@ -1,4 +1,4 @@
-"""Token weights that only a whole step knows; those of a group are ``verifiers.token_weights``'s."""
+"""Token weights that a whole step decides; what a group decides is ``verifiers.token_weights``."""
 
 from collections.abc import Sequence
 
