@@ -16,18 +16,16 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from actors.ledger import Counts, Ledger
+from actors.open_lease import LeftOut, OpenLease, Rules
 from actors.replay_log import ReplayLog, read_log
 from actors.settlement_rows import encode_settlement
 from configs.run_files import Fate
 from configs.schema import RunConfig
 from verifiers.types import Lease, Rollout, Settlement
-
-LeftOut = Literal["stale", "equal"]
 
 INVARIANTS_EVERY = 16
 """Acknowledged steps between checks of every count; with ``debug`` it is each one."""
@@ -48,7 +46,7 @@ class ReplayQueue:
         keep_rejected: bool = False,
     ) -> None:
         """``keep_rejected``: the objective learns from whole groups."""
-        self._rules = _Rules(
+        self._rules = Rules(
             max_lag=config.max_lag,
             whole_groups=keep_rejected,
             drop_equal=config.batch.drop_equal,
@@ -63,7 +61,7 @@ class ReplayQueue:
         self._gathered = 0
         self._epoch = 0
         self._end: int | None = None
-        self._open = _OpenLease(first=0)
+        self._open = OpenLease(first=0)
         self._lease: Lease | None = None
         self._settled_at_us: dict[int, int] = {}
 
@@ -79,7 +77,7 @@ class ReplayQueue:
         self._write({"kind": "resume", "step": step, "boot": self._log.boot})
         self._step = self._version = step
         self._gathered = self._ledger.trained
-        self._open = _OpenLease(first=self._gathered)
+        self._open = OpenLease(first=self._gathered)
         self._epoch = self._log.boot << 32
         self._ledger.counts().check()
         return {number: self._ledger.problems[number] for number in self._ledger.unsettled()}
@@ -164,7 +162,7 @@ class ReplayQueue:
             }
             self._write(record)
             self._lease = None
-            self._open = _OpenLease(first=lease.end_ticket)
+            self._open = OpenLease(first=lease.end_ticket)
         if self._config.debug or lease.step % INVARIANTS_EVERY == 0:
             self._ledger.counts().check()
         await self._recorder.fates(self._fates(lease, taken, skipped))
@@ -214,7 +212,7 @@ class ReplayQueue:
         self._log.append(record)
         self._ledger.apply(record)
 
-    def _fates(self, lease: Lease, taken: "_OpenLease", skipped: bool) -> list[Fate]:
+    def _fates(self, lease: Lease, taken: "OpenLease", skipped: bool) -> list[Fate]:
         now = _now_us()
 
         def fate(rollout: Rollout, name: Literal["trained", "aborted"] | LeftOut) -> Fate:
@@ -239,73 +237,3 @@ class ReplayQueue:
 
 def _now_us() -> int:
     return time.time_ns() // 1000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Rules:
-    """Which rollouts of a group a step leaves out."""
-
-    max_lag: int
-    whole_groups: bool
-    """Advantages are relative to the group: all of it is trained, or none."""
-    drop_equal: bool
-
-    def judge(self, group: tuple[Rollout, ...], step: int) -> list[LeftOut | None]:
-        """A lag below zero is a group of steps that a restart took back: as far off, as stale."""
-        stale = [abs(step - rollout.first_version) > self.max_lag for rollout in group]
-        if self.whole_groups:
-            stale = [any(stale)] * len(group)
-        if self.drop_equal and not any(stale) and _has_equal_rewards(group):
-            return ["equal"] * len(group)
-        return ["stale" if is_stale else None for is_stale in stale]
-
-
-def _has_equal_rewards(group: tuple[Rollout, ...]) -> bool:
-    return len({rollout.reward for rollout in group if not rollout.is_expert}) <= 1
-
-
-@dataclass(slots=True)
-class _OpenLease:
-    """What has been gathered for the next optimizer step so far."""
-
-    first: int
-    fresh: list[Rollout] = field(default_factory=list)
-    left_out: list[tuple[Rollout, LeftOut]] = field(default_factory=list)
-    reasons: Counter[str] = field(default_factory=Counter)
-    num_written: int = 0
-    written_tokens: int = 0
-
-    @property
-    def accepted(self) -> list[Rollout]:
-        return [rollout for rollout in self.fresh if rollout.is_accepted]
-
-    def add(self, settlement: Settlement, step: int, rules: _Rules) -> None:
-        self.num_written += len(settlement.outcomes)
-        self.written_tokens += sum(o.num_tokens for o in settlement.outcomes)
-        self.reasons.update(o.reason for o in settlement.outcomes if o.reason is not None)
-        reasons = rules.judge(settlement.rollouts, step)
-        for rollout, reason in zip(settlement.rollouts, reasons, strict=True):
-            if reason is None:
-                self.fresh.append(rollout)
-            else:
-                self.left_out.append((rollout, reason))
-
-    def describe(self, step: int, epoch: int, end: int, *, is_ready: bool) -> Lease:
-        left_out = Counter(reason for _, reason in self.left_out)
-        return Lease(
-            step=step,
-            epoch=epoch,
-            is_ready=is_ready,
-            first_ticket=self.first,
-            end_ticket=end,
-            num_rollouts=len(self.fresh),
-            num_tokens=sum(len(rollout.response_ids) for rollout in self.fresh),
-            num_stale=left_out["stale"],
-            num_equal=left_out["equal"],
-            num_accepted=len(self.accepted),
-            accepted_tokens=sum(len(rollout.response_ids) for rollout in self.accepted),
-            max_lag=max((step - rollout.first_version for rollout in self.fresh), default=0),
-            num_written=self.num_written,
-            written_tokens=self.written_tokens,
-            reasons=dict(self.reasons),
-        )

@@ -47,6 +47,8 @@ class Problem:
     """The messages through the chat template: what the engine and the learner both see."""
     given_ids: tuple[int, ...] = ()
     """A response that came with the data, its end token included; none: empty."""
+    given_text: str = ""
+    """The same as its judge reads it."""
     teacher_prompt_ids: tuple[int, ...] = ()
     """What a teacher is asked instead, maybe with the answer in it; empty: the same prompt."""
 
