@@ -54,7 +54,7 @@ def fait_weights(
     group: Group, verdicts: Sequence[Verdict], decisions: Sequence[Decision], extra: float
 ) -> tuple[tuple[float, ...], ...]:
     """For each completion its token weights, none for all 1: an accepted one's come from the most
-    similar wrong one of the group. A right answer that is only too long shows no fault.
+    similar one of the group that is not right. One that is right and too long shows no fault.
 
     Takes up to seconds for long responses."""
     wrong = [

@@ -91,7 +91,7 @@ class FilterConfig(Section):
 
     token_weights: Literal["none", "fait"] = "none"
     """How much each token of an accepted rollout counts in the loss. ``fait``: more where the most
-    similar wrong rollout of its group says something else."""
+    similar rollout of its group that is not right says something else."""
 
     fait_extra: float = Field(default=1.0, gt=0)
     """What such a token counts beyond 1."""
