@@ -173,10 +173,12 @@ async def test_a_stopped_response_ends_with_its_end_token_and_only_there(world):
 async def test_weights_swap_under_requests_in_flight_and_all_of_them_finish(world):
     # The long prompt first: its blocks are in the prefix cache, and in use, when weights change.
     long_ones = [
-        asyncio.create_task(world.engine.sample(LONG_PROMPT, 4, sampling(140))) for _ in range(2)
+        asyncio.create_task(world.engine.sample(LONG_PROMPT, 4, sampling(140, logprobs=True)))
+        for _ in range(2)
     ]
     short_ones = [
-        asyncio.create_task(world.engine.sample((5, 6, 7 + i), 8, sampling(400))) for i in range(4)
+        asyncio.create_task(world.engine.sample((5, 6, 7 + i), 8, sampling(400, logprobs=True)))
+        for i in range(4)
     ]
     await until_in_flight(world.engine, 24)
     stats = await world.engine.stats()
@@ -192,6 +194,7 @@ async def test_weights_swap_under_requests_in_flight_and_all_of_them_finish(worl
     assert {c.finish_reason for c in completions} <= {"stop", "length"}
     assert {c.first_version for c in completions} == {0}
     assert sum(c.last_version == 1 for c in completions) >= 16
+    assert all(len(c.logprobs) == len(c.token_ids) for c in completions)
     assert report.fingerprint == weights.fingerprint
     assert (report.version, report.num_tensors) == (1, weights.num_tensors)
     assert 16 <= report.in_flight <= 40
