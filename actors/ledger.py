@@ -6,7 +6,7 @@ everything below ``trained``.
 """
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from actors.settlement_rows import decode_settlement
@@ -96,6 +96,11 @@ class Ledger:
     def accepts(self, ticket: int, attempt: int) -> bool:
         """False for the late result of an attempt that was given up, and for a repeated one."""
         return self.attempts.get(ticket) == attempt and ticket not in self.settled
+
+    def release_trained(self) -> None:
+        """Let go of the tokens of what was trained: only a restart asks for them, of the log."""
+        for number in range(self.forgotten, self.trained):
+            self.settled[number] = replace(self.settled[number], rollouts=())
 
     def counts(self) -> Counts:
         waiting = (s for ticket, s in self.settled.items() if ticket >= self.trained)

@@ -161,6 +161,7 @@ class ReplayQueue:
                 "dropped": {reason: count for reason, count in dropped.items() if count > 0},
             }
             self._write(record)
+            self._ledger.release_trained()
             self._lease = None
             self._open = OpenLease(first=lease.end_ticket)
         if self._config.debug or lease.step % INVARIANTS_EVERY == 0:

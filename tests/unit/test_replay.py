@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from actors.ledger import Ledger
 from actors.replay import ReplayQueue
 from actors.replay_log import LogDamaged, ReplayLog, log_files, read_log
+from actors.settlement_rows import encode_settlement
 from configs.load import load
 from configs.run_files import Fate
 from configs.schema import RunConfig
@@ -415,6 +417,21 @@ async def test_a_restart_takes_back_the_steps_after_the_checkpoint(tmp_path: Pat
     counts = await restarted.counts()
     counts.check()
     assert (counts.trained, counts.queued, counts.running_groups) == (2, 3, 1)
+
+
+def test_tokens_that_were_trained_are_let_go_of_and_nothing_else_changes():
+    ledger = Ledger()
+    for ticket in range(2):
+        ledger.apply({"kind": "issue", "ticket": ticket, "attempt": 0, "problem": "p"})
+        ledger.apply(encode_settlement(whole_group(ticket, 1.0, 0.0)))
+    taken = {"first": 0, "end": 1, "trained": 2, "tokens": 13, "dropped": {}}
+    ledger.apply({"kind": "ack", "step": 0, **taken})
+    before = ledger.counts()
+
+    ledger.release_trained()
+
+    assert [len(ledger.settled[ticket].rollouts) for ticket in range(2)] == [0, 2]
+    assert ledger.counts() == before
 
 
 async def test_what_was_trained_before_the_oldest_checkpoint_is_only_counted(tmp_path: Path):
