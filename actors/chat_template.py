@@ -36,10 +36,15 @@ class ChatTemplate:
         ordered = sorted(control, key=lambda token: (-len(token), token))
         self._control = re.compile("|".join(map(re.escape, ordered)) or r"(?!)")
 
-    def control_token(self, text: str) -> str | None:
+    @property
+    def end_id(self) -> int | None:
+        """What ends the model's own responses."""
+        return self._tokenizer.eos_token_id
+
+    def control_token(self, text: str, allowed: Sequence[str] = ()) -> str | None:
         """The first control token in ``text``: tokenized, it would end a turn or begin one."""
-        found = self._control.search(text)
-        return found[0] if found else None
+        found = (match[0] for match in self._control.finditer(text))
+        return next((token for token in found if token not in allowed), None)
 
     def render(self, messages: Sequence[Message]) -> str:
         """Up to and including the header of the model's own turn. Raises ``DataError``."""

@@ -2,10 +2,13 @@
 
     ticket -> engine: size completions -> judge: verdicts, decisions, the queue -> done
 
+Where the data brings responses, one takes the place of the engine's or joins them.
+
 How many tickets are under way at the same time is for the loop to say; the engine batches them.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Protocol, TypeVar
@@ -58,9 +61,9 @@ class Generator:
     async def generate(self, ticket: Ticket) -> None:
         """Write the ticket's group; returns when it is settled."""
         sampling = self._fitted(ticket.problem, training_sampling(self._config))
-        completions = await self._sample(ticket.problem, ticket.size, sampling)
+        completions = await self._responses(ticket, sampling)
         group = Group(
-            ticket=ticket,
+            ticket=replace(ticket, size=len(completions)),
             generator_id=self._id,
             completions=completions,
             temperature=sampling.temperature,
@@ -103,6 +106,28 @@ class Generator:
     async def close(self) -> None:
         if self._engine is not None:
             await self._engine.close()
+
+    async def _responses(self, ticket: Ticket, sampling: Sampling) -> tuple[Completion, ...]:
+        responses = self._config.data.responses
+        if responses == "instead":
+            return (self._given(ticket.problem),)
+        written = await self._sample(ticket.problem, ticket.size, sampling)
+        return (*written, self._given(ticket.problem)) if responses == "beside" else written
+
+    def _given(self, problem: Problem) -> Completion:
+        """As if it had been written just now: it is never older than the policy."""
+        assert problem.given_ids, "a row without a response is refused before the run"
+        version, now_us = self._running().version, time.time_ns() // 1000
+        return Completion(
+            text=problem.given_text,
+            token_ids=problem.given_ids,
+            finish_reason="stop",
+            first_version=version,
+            last_version=version,
+            start_us=now_us,
+            end_us=now_us,
+            is_expert=True,
+        )
 
     async def _sample(
         self, problem: Problem, count: int, sampling: Sampling
@@ -148,4 +173,5 @@ def training_sampling(config: RunConfig) -> Sampling:
         min_p=config.sampling.min_p,
         repetition_penalty=config.sampling.repetition_penalty,
         max_tokens=config.max_response_tokens,
+        logprobs=True,
     )

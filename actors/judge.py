@@ -1,7 +1,7 @@
 """Give every completion of a group its verdict and its decision, and settle the group.
 
-group ─► verdicts (killable pool) ─► decisions (pure) ─► recorder, not waited for
-                                                    └──► queue.settle, waited for
+group ─► verdicts (killable pool) ─► decisions, token weights ─► recorder, not waited for
+                                                            └──► queue.settle, waited for
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import logging
 from typing import Any, Protocol
 
 from actors.audit import audit_row, audited_samples, prompt_text
+from actors.settlement import fait_weights, settlement_of
 from configs.schema import RunConfig
 from verifiers.filters import NOT_JUDGED, decide
 from verifiers.pool import JudgePool
@@ -16,12 +17,9 @@ from verifiers.pool_stats import PoolStats
 from verifiers.types import (
     Group,
     JudgedGroup,
-    Outcome,
     Problem,
-    Rollout,
     Settlement,
     Verdict,
-    rollout_id,
 )
 
 logger = logging.getLogger(__name__)
@@ -49,8 +47,12 @@ class Records(Protocol):
 class Judge:
     """``start`` first. What the recorder does or fails to do never delays a group."""
 
-    def __init__(self, config: RunConfig, queue: Settles, recorder: Records) -> None:
+    def __init__(
+        self, config: RunConfig, queue: Settles, recorder: Records, keep_rejected: bool = False
+    ) -> None:
+        """``keep_rejected``: the objective learns from whole groups."""
         self._config = config
+        self._keep_rejected = keep_rejected
         self._queue = queue
         self._recorder = recorder
         self._pool = JudgePool(config.judge)
@@ -62,17 +64,11 @@ class Judge:
 
     async def judge(self, group: Group) -> None:
         """Returns when the queue has the group, or has refused it because it is fenced."""
-        verdicts = await self._verdicts_of(group)
-        budget = group.ticket.budget
-        decisions = tuple(
-            decide(completion, verdict, budget)
-            for completion, verdict in zip(group.completions, verdicts, strict=True)
-        )
-        judged = JudgedGroup(group=group, verdicts=verdicts, decisions=decisions)
+        judged = await self._judged(group)
         self._record(judged)
         try:
             async with asyncio.timeout(self._config.cluster.wait_timeout_s):
-                await self._queue.settle(settlement_of(judged))
+                await self._queue.settle(settlement_of(judged, keep_rejected=self._keep_rejected))
         except TimeoutError as error:
             raise TimeoutError(
                 f"the queue did not settle ticket {group.ticket.number} within "
@@ -93,6 +89,19 @@ class Judge:
         if self._recording:
             await asyncio.wait(self._recording, timeout=FLUSH_TIMEOUT_S)
         await self._pool.close()
+
+    async def _judged(self, group: Group) -> JudgedGroup:
+        verdicts = await self._verdicts_of(group)
+        decisions = tuple(
+            decide(completion, verdict, group.ticket.budget)
+            for completion, verdict in zip(group.completions, verdicts, strict=True)
+        )
+        weights: tuple[tuple[float, ...], ...] = ()
+        if self._config.filter.token_weights == "fait":
+            extra = self._config.filter.fait_extra
+            # In a thread: it takes long, and this process must answer others meanwhile.
+            weights = await asyncio.to_thread(fait_weights, group, verdicts, decisions, extra)
+        return JudgedGroup(group=group, verdicts=verdicts, decisions=decisions, weights=weights)
 
     async def _verdicts_of(self, group: Group) -> tuple[Verdict, ...]:
         """Truncated responses are judged too, so that what the cap cost can be seen."""
@@ -141,40 +150,3 @@ class Judge:
         self.num_unrecorded += 1
         if self.num_unrecorded == 1:
             logger.warning("the recorder did not take a judged group, training goes on: %s", cause)
-
-
-def settlement_of(judged: JudgedGroup) -> Settlement:
-    """The fate of every completion, and the tokens of those that are trained."""
-    ticket = judged.group.ticket
-    outcomes: list[Outcome] = []
-    rollouts: list[Rollout] = []
-    rows = zip(judged.group.completions, judged.verdicts, judged.decisions, strict=True)
-    for sample, (completion, verdict, decision) in enumerate(rows):
-        name = rollout_id(ticket.number, ticket.attempt, sample)
-        versions = (completion.first_version, completion.last_version)
-        outcomes.append(
-            Outcome(
-                rollout_id=name,
-                status=verdict.status,
-                reason=decision.reason,
-                num_tokens=len(completion.token_ids),
-                first_version=versions[0],
-                last_version=versions[1],
-            )
-        )
-        if decision.accepted:
-            rollouts.append(
-                Rollout(
-                    id=name,
-                    prompt_ids=ticket.problem.prompt_ids,
-                    response_ids=completion.token_ids,
-                    first_version=versions[0],
-                    last_version=versions[1],
-                )
-            )
-    return Settlement(
-        ticket=ticket.number,
-        attempt=ticket.attempt,
-        outcomes=tuple(outcomes),
-        rollouts=tuple(rollouts),
-    )

@@ -6,10 +6,11 @@ everything below ``trained``.
 """
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from verifiers.types import Outcome, Rollout, Settlement
+from actors.settlement_rows import decode_settlement
+from verifiers.types import Settlement
 
 Record = dict[str, Any]
 
@@ -24,7 +25,11 @@ class Counts:
     settled: int
     accepted: int
     rejected: dict[str, int]
+    kept: int
+    """For the learner: the accepted ones, or, where the objective learns from whole groups, the
+    rejected ones too that were judged."""
     trained: int
+    """Given to the learner in a step that was taken, whatever their reward."""
     queued: int
     dropped: dict[str, int]
     generated_tokens: int
@@ -33,7 +38,8 @@ class Counts:
     def check(self) -> None:
         assert self.issued_groups == self.running_groups + self.settled_groups, self
         assert self.settled == self.accepted + sum(self.rejected.values()), self
-        assert self.accepted == self.trained + self.queued + sum(self.dropped.values()), self
+        assert self.kept == self.trained + self.queued + sum(self.dropped.values()), self
+        assert self.accepted <= self.kept <= self.settled, self
 
 
 @dataclass(slots=True)
@@ -62,6 +68,7 @@ class Ledger:
     _reasons: Counter[str] = field(default_factory=Counter)
     _num_settled: int = 0
     _num_accepted: int = 0
+    _num_kept: int = 0
     _generated_tokens: int = 0
 
     @property
@@ -90,6 +97,11 @@ class Ledger:
         """False for the late result of an attempt that was given up, and for a repeated one."""
         return self.attempts.get(ticket) == attempt and ticket not in self.settled
 
+    def release_trained(self) -> None:
+        """Let go of the tokens of what was trained: only a restart asks for them, of the log."""
+        for number in range(self.forgotten, self.trained):
+            self.settled[number] = replace(self.settled[number], rollouts=())
+
     def counts(self) -> Counts:
         waiting = (s for ticket, s in self.settled.items() if ticket >= self.trained)
         steps = self.consumed.values()
@@ -100,6 +112,7 @@ class Ledger:
             settled=self._num_settled,
             accepted=self._num_accepted,
             rejected=dict(self._reasons),
+            kept=self._num_kept,
             trained=sum(step.trained for step in steps),
             queued=sum(len(settlement.rollouts) for settlement in waiting),
             dropped=dict(sum((step.dropped for step in steps), Counter[str]())),
@@ -110,9 +123,11 @@ class Ledger:
     def _settle(self, settlement: Settlement) -> None:
         self.settled[settlement.ticket] = settlement
         self._num_settled += len(settlement.outcomes)
-        self._num_accepted += len(settlement.rollouts)
+        self._num_accepted += sum(rollout.is_accepted for rollout in settlement.rollouts)
+        self._num_kept += len(settlement.rollouts)
         self._reasons.update(o.reason for o in settlement.outcomes if o.reason is not None)
-        self._generated_tokens += sum(o.num_tokens for o in settlement.outcomes)
+        written = (o for o in settlement.outcomes if not o.is_expert)
+        self._generated_tokens += sum(outcome.num_tokens for outcome in written)
 
     def _issue(self, record: Record) -> None:
         number = record["ticket"]
@@ -144,47 +159,3 @@ class Ledger:
         """Steps from ``step`` on came after the checkpoint: their groups are to be had again."""
         self.consumed = {s: taken for s, taken in self.consumed.items() if s < step}
         self.trained = max((taken.end for taken in self.consumed.values()), default=0)
-
-
-def encode_settlement(settlement: Settlement) -> Record:
-    return {
-        "kind": "settle",
-        "ticket": settlement.ticket,
-        "attempt": settlement.attempt,
-        "outcomes": [
-            [o.rollout_id, o.status, o.reason, o.num_tokens, o.first_version, o.last_version]
-            for o in settlement.outcomes
-        ],
-        "rollouts": [
-            [r.id, r.prompt_ids, r.response_ids, r.first_version, r.last_version]
-            for r in settlement.rollouts
-        ],
-    }
-
-
-def decode_settlement(record: Record) -> Settlement:
-    return Settlement(
-        ticket=record["ticket"],
-        attempt=record["attempt"],
-        outcomes=tuple(
-            Outcome(
-                rollout_id=rollout_id,
-                status=status,
-                reason=reason,
-                num_tokens=num_tokens,
-                first_version=first,
-                last_version=last,
-            )
-            for rollout_id, status, reason, num_tokens, first, last in record["outcomes"]
-        ),
-        rollouts=tuple(
-            Rollout(
-                id=rollout_id,
-                prompt_ids=tuple(prompt),
-                response_ids=tuple(response),
-                first_version=first,
-                last_version=last,
-            )
-            for rollout_id, prompt, response, first, last in record["rollouts"]
-        ),
-    )

@@ -44,11 +44,12 @@ def read_rows(path_or_name: str) -> list[Row]:
     return list(read_problem_file(path_or_name).rows)
 
 
-def read_problem_file(path_or_name: str) -> ProblemFile:
+def read_problem_file(path_or_name: str, *, with_responses: bool = False) -> ProblemFile:
+    """``with_responses``: every row must bring one."""
     rows: dict[str, tuple[Row, str]] = {}
     num_duplicates = 0
     for record in _records(path_or_name):
-        row, has_given_id = parse_row(record)
+        row, has_given_id = parse_row(record, with_response=with_responses)
         earlier = rows.setdefault(row.id, (row, record.where))
         if earlier[1] == record.where:
             continue

@@ -1,5 +1,6 @@
 """Rows become problems: dressed with the run's prompts, checked, rendered and tokenized."""
 
+import re
 from collections.abc import Sequence
 
 from actors.chat_template import ChatTemplate
@@ -9,21 +10,26 @@ from configs.schema import DataConfig
 from verifiers.registry import ALIASES, VERIFIERS, UnknownVerifier, path_of
 from verifiers.types import Message, Problem
 
+THINK_TAGS = ("<think>", "</think>")
+"""Control tokens of some models, and part of what a response says."""
 
-def make_problems(file: ProblemFile, data: DataConfig, template: ChatTemplate) -> list[Problem]:
+
+def make_problems(
+    file: ProblemFile, data: DataConfig, template: ChatTemplate, teacher_prompt: str | None = None
+) -> list[Problem]:
     """One problem for every row, in order; ``DataError`` names the row that cannot be one."""
     _refuse_control_tokens("data.system_prompt", data.system_prompt or "", template)
     _refuse_control_tokens("data.suffix", data.suffix, template)
     dressed = [
         _dress(where, row.messages, data) for where, row in zip(file.places, file.rows, strict=True)
     ]
-    rendered = [
-        _render(where, messages, template)
-        for where, messages in zip(file.places, dressed, strict=True)
-    ]
+    rendered = _render_all(file, dressed, template)
     encoded = template.encode(rendered)
     _refuse_lengths(file, encoded, data, template)
     _refuse_unknown_words(file, encoded, template)
+    texts = _given_texts(file, rendered, template)
+    given = _given_ids(file, texts, template)
+    teacher = _teacher_ids(file, dressed, teacher_prompt, data, template)
     return [
         Problem(
             id=row.id,
@@ -32,8 +38,13 @@ def make_problems(file: ProblemFile, data: DataConfig, template: ChatTemplate) -
             source=row.source,
             verifier=row.verifier or data.verifier,
             prompt_ids=prompt_ids,
+            given_ids=given_ids,
+            given_text=text,
+            teacher_prompt_ids=teacher_ids,
         )
-        for row, messages, prompt_ids in zip(file.rows, dressed, encoded, strict=True)
+        for row, messages, prompt_ids, given_ids, text, teacher_ids in zip(
+            file.rows, dressed, encoded, given, texts, teacher, strict=True
+        )
     ]
 
 
@@ -72,6 +83,77 @@ def _dress(where: str, messages: tuple[Message, ...], data: DataConfig) -> tuple
     return (Message(role="system", content=data.system_prompt), *dressed)
 
 
+def _given_texts(file: ProblemFile, rendered: list[str], template: ChatTemplate) -> list[str]:
+    """The rows' responses as the model would have written them behind its prompt."""
+    texts = []
+    for where, row, prompt in zip(file.places, file.rows, rendered, strict=True):
+        text = _without_opened_think(prompt, row.response or "")
+        _refuse_control_tokens(f"{where}, its response,", text, template, allowed=THINK_TAGS)
+        texts.append(text)
+    return texts
+
+
+def _without_opened_think(prompt: str, response: str) -> str:
+    """Templates of R1 open the thinking in the prompt, and written responses open it again."""
+    think = THINK_TAGS[0]
+    if not prompt.rstrip().endswith(think) or not response.lstrip().startswith(think):
+        return response
+    response = response.lstrip().removeprefix(think)
+    return response.lstrip("\n") if prompt.endswith("\n") else response
+
+
+def _given_ids(
+    file: ProblemFile, texts: list[str], template: ChatTemplate
+) -> list[tuple[int, ...]]:
+    if not any(texts):
+        return [()] * len(texts)
+    if template.end_id is None:
+        raise DataError(
+            "the model's tokenizer has no end-of-sequence token, so a given response cannot end; "
+            "set data.responses=ignore, or its eos_token"
+        )
+    given = [(*ids, template.end_id) for ids in template.encode(texts)]
+    _refuse_unknown_words(file, given, template)
+    return given
+
+
+def _teacher_ids(
+    file: ProblemFile,
+    dressed: list[tuple[Message, ...]],
+    prompt: str | None,
+    data: DataConfig,
+    template: ChatTemplate,
+) -> list[tuple[int, ...]]:
+    if prompt is None:
+        return [()] * len(dressed)
+    _refuse_control_tokens("learner.teacher.prompt", prompt, template)
+    asked = [
+        _ask_teacher(messages, row.answer, prompt)
+        for messages, row in zip(dressed, file.rows, strict=True)
+    ]
+    encoded = template.encode(_render_all(file, asked, template))
+    _refuse_lengths(file, encoded, data, template, "teacher prompts (learner.teacher.prompt)")
+    _refuse_unknown_words(file, encoded, template)
+    return encoded
+
+
+def _ask_teacher(messages: tuple[Message, ...], answer: str, prompt: str) -> tuple[Message, ...]:
+    """One pass over the prompt: what is filled in may hold braces, even those two words."""
+    last = messages[-1]
+    values = {"{problem}": last.content, "{answer}": answer}
+    content = re.sub(r"\{(?:problem|answer)\}", lambda found: values[found[0]], prompt)
+    return (*messages[:-1], Message(role=last.role, content=content))
+
+
+def _render_all(
+    file: ProblemFile, dressed: list[tuple[Message, ...]], template: ChatTemplate
+) -> list[str]:
+    return [
+        _render(where, messages, template)
+        for where, messages in zip(file.places, dressed, strict=True)
+    ]
+
+
 def _render(where: str, messages: Sequence[Message], template: ChatTemplate) -> str:
     for message in messages:
         _refuse_control_tokens(where, message.content, template)
@@ -81,8 +163,10 @@ def _render(where: str, messages: Sequence[Message], template: ChatTemplate) -> 
         raise DataError(f"{where}: {error}") from error
 
 
-def _refuse_control_tokens(where: str, text: str, template: ChatTemplate) -> None:
-    token = template.control_token(text)
+def _refuse_control_tokens(
+    where: str, text: str, template: ChatTemplate, allowed: Sequence[str] = ()
+) -> None:
+    token = template.control_token(text, allowed)
     if token is not None:
         raise DataError(
             f"{where} holds {shorten(token)}, a control token of the model: it would forge a turn; "
@@ -104,7 +188,11 @@ def _refuse_unknown_words(
 
 
 def _refuse_lengths(
-    file: ProblemFile, encoded: list[tuple[int, ...]], data: DataConfig, template: ChatTemplate
+    file: ProblemFile,
+    encoded: list[tuple[int, ...]],
+    data: DataConfig,
+    template: ChatTemplate,
+    what: str = "prompts",
 ) -> None:
     limit, name = data.max_prompt_tokens, "data.max_prompt_tokens"
     way_out = "raise data.max_prompt_tokens, or remove them"
@@ -118,7 +206,7 @@ def _refuse_lengths(
     if num_longer:
         longest = max(range(len(lengths)), key=lengths.__getitem__)
         raise DataError(
-            f"{num_longer} of {len(lengths)} prompts are longer than {name} {limit}: the "
+            f"{num_longer} of {len(lengths)} {what} are longer than {name} {limit}: the "
             f"longest, {file.places[longest]} (id {shorten(file.rows[longest].id)}), has "
             f"{lengths[longest]} tokens; {way_out}"
         )

@@ -3,6 +3,7 @@
 {"question": "1+1?", "answer": "2"}                                   plain
 {"prompt": [{"role": "user", "content": "1+1?"}],                     verl
  "reward_model": {"ground_truth": "2"}, "data_source": "sums"}
+{"problem": "1+1?", "answer": "2", "solution": "It is \\boxed{2}."}    with a response
 """
 
 import json
@@ -21,7 +22,8 @@ from verifiers.types import Message, Role
 
 PROMPT_KEYS = ("prompt", "question", "problem")
 ANSWER_KEYS = ("answer", "ground_truth", "final_answer")
-KNOWN_KEYS = (*PROMPT_KEYS, *ANSWER_KEYS)
+RESPONSE_KEYS = ("response", "solution")
+KNOWN_KEYS = (*PROMPT_KEYS, *ANSWER_KEYS, *RESPONSE_KEYS)
 KNOWN_KEYS += ("id", "reward_model", "extra_info", "data_source", "verifier")
 ROLES = get_args(Role)
 EXACT_FLOAT = 2**53
@@ -44,6 +46,8 @@ class Row:
     """Its ``data_source``, else the name of its file."""
     verifier: str | None
     """Named by the row, or known for its ``data_source``. None: the run's own."""
+    response: str | None = None
+    """None: nobody asked for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,19 +60,21 @@ class Record:
     values: Mapping[str, Any]
 
 
-def parse_row(record: Record) -> tuple[Row, bool]:
+def parse_row(record: Record, *, with_response: bool = False) -> tuple[Row, bool]:
     """The row, and whether its id was given (else it is a hash of what is asked and answered)."""
     messages = _messages(record)
     answer = _answer(record)
     named_source = _optional_text(record, "data_source")
     source = named_source or record.source
+    response = _response(record) if with_response else None
     given = _given_id(record, source)
     row = Row(
-        id=given or _hash(messages, answer),
+        id=given or _hash(messages, answer, response),
         messages=messages,
         answer=answer,
         source=source,
         verifier=_optional_text(record, "verifier") or ALIASES.get((named_source or "").lower()),
+        response=response,
     )
     return row, given is not None
 
@@ -142,6 +148,17 @@ def _answer(record: Record) -> str:
     return answer
 
 
+def _response(record: Record) -> str:
+    key = next((key for key in RESPONSE_KEYS if record.values.get(key) not in (None, "")), None)
+    response = "" if key is None else _text(record, key, record.values[key])
+    if not response.strip():
+        raise DataError(
+            f"{record.where} has no response, which data.responses asks for: give it a 'response' "
+            "or a 'solution' (text), or set data.responses=ignore"
+        )
+    return response
+
+
 def _label(record: Record, key: str, value: Any) -> str:
     """Numbers as a person writes them, 12.0 is "12"; tests, schemas and alternatives as JSON."""
     if isinstance(value, list | dict) and value:
@@ -207,6 +224,7 @@ def _first_key(record: Record, keys: tuple[str, ...]) -> str | None:
     return next((key for key in keys if record.values.get(key) is not None), None)
 
 
-def _hash(messages: tuple[Message, ...], answer: str) -> str:
+def _hash(messages: tuple[Message, ...], answer: str, response: str | None) -> str:
     parts = [[message.role, message.content] for message in messages]
-    return xxhash.xxh3_64_hexdigest(json.dumps([parts, answer]).encode())
+    known = [parts, answer] if response is None else [parts, answer, response]
+    return xxhash.xxh3_64_hexdigest(json.dumps(known).encode())

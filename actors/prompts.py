@@ -56,14 +56,18 @@ class PromptSource:
     def load(self) -> SourceReport:
         """Read, check, render and tokenize everything; ``DataError`` says what cannot be used."""
         data = self._config.data
-        train = read_problem_file(resolve_data(data.train, "train", self._models_dir))
+        train = read_problem_file(
+            resolve_data(data.train, "train", self._models_dir),
+            with_responses=data.responses != "ignore",
+        )
         heldout = ProblemFile(rows=(), places=(), num_duplicates=0)
         if data.heldout is not None:
             heldout = read_problem_file(resolve_data(data.heldout, "heldout", self._models_dir))
         for file in (train, heldout):
             check_verifiers(file, data)
         template = load_chat_template(self._model_dir, self._config.model)
-        self._train = make_problems(train, data, template)
+        teacher_prompt = self._config.learner.teacher.prompt
+        self._train = make_problems(train, data, template, teacher_prompt)
         self._heldout = make_problems(heldout, data, template)
         self._places = (*train.places, *heldout.places)
         everything = self._train + self._heldout
@@ -77,6 +81,7 @@ class PromptSource:
             warnings=(
                 *_overlap(self._train, self._heldout),
                 *_other_verifiers(everything, data.verifier),
+                *_too_long(self._train, self._config.filter.length_budget),
             ),
         )
 
@@ -131,6 +136,8 @@ def _fingerprint(problems: Iterable[Problem]) -> str:
     for problem in problems:
         turns = [[message.role, message.content] for message in problem.messages]
         fields = [problem.id, turns, problem.answer, problem.source, problem.verifier]
+        if problem.given_text:
+            fields.append(problem.given_text)
         digest.update(json.dumps(fields).encode())
     return digest.hexdigest()
 
@@ -143,6 +150,16 @@ def _overlap(train: Sequence[Problem], heldout: Sequence[Problem]) -> list[str]:
     return [
         f"{num_shared} of {len(heldout)} held-out problems are trained on as well: they say "
         "nothing about new ones; remove them from data.train or data.heldout"
+    ]
+
+
+def _too_long(problems: Sequence[Problem], budget: int) -> list[str]:
+    num_longer = sum(len(problem.given_ids) > budget for problem in problems)
+    if not num_longer:
+        return []
+    return [
+        f"{num_longer} of {len(problems)} given responses are longer than filter.length_budget "
+        f"{budget} and will be rejected as over_budget"
     ]
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -37,6 +38,9 @@ def meta_rows(judged: JudgedGroup, text_level: str) -> list[Row]:
             ],
             "accepted": decision.accepted,
             "reason": decision.reason,
+            "logp_mean": _mean(completion.logprobs),
+            "is_expert": completion.is_expert,
+            "weight_mean": _mean(judged.weights[sample]) if judged.weights else None,
         }
         for sample, (completion, verdict, decision) in enumerate(triples)
     ]
@@ -120,6 +124,10 @@ def _shared(judged: JudgedGroup, text_level: str) -> Row:
         "n_prompt": len(ticket.problem.prompt_ids),
         "text_level": text_level,
     }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
 def _answer_start(text: str, think_end: str) -> int | None:

@@ -16,12 +16,13 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from actors.ledger import Counts, Ledger, encode_settlement
+from actors.ledger import Counts, Ledger
+from actors.open_lease import LeftOut, OpenLease, Rules
 from actors.replay_log import ReplayLog, read_log
+from actors.settlement_rows import encode_settlement
 from configs.run_files import Fate
 from configs.schema import RunConfig
 from verifiers.types import Lease, Rollout, Settlement
@@ -37,7 +38,19 @@ class RecordsFates(Protocol):
 class ReplayQueue:
     """Nothing that it confirms to a caller is not on disk yet."""
 
-    def __init__(self, directory: str, config: RunConfig, recorder: RecordsFates) -> None:
+    def __init__(
+        self,
+        directory: str,
+        config: RunConfig,
+        recorder: RecordsFates,
+        keep_rejected: bool = False,
+    ) -> None:
+        """``keep_rejected``: the objective learns from whole groups."""
+        self._rules = Rules(
+            max_lag=config.max_lag,
+            whole_groups=keep_rejected,
+            drop_equal=config.batch.drop_equal,
+        )
         self._directory = Path(directory)
         self._config = config
         self._recorder = recorder
@@ -48,7 +61,7 @@ class ReplayQueue:
         self._gathered = 0
         self._epoch = 0
         self._end: int | None = None
-        self._open = _OpenLease(first=0)
+        self._open = OpenLease(first=0)
         self._lease: Lease | None = None
         self._settled_at_us: dict[int, int] = {}
 
@@ -64,7 +77,7 @@ class ReplayQueue:
         self._write({"kind": "resume", "step": step, "boot": self._log.boot})
         self._step = self._version = step
         self._gathered = self._ledger.trained
-        self._open = _OpenLease(first=self._gathered)
+        self._open = OpenLease(first=self._gathered)
         self._epoch = self._log.boot << 32
         self._ledger.counts().check()
         return {number: self._ledger.problems[number] for number in self._ledger.unsettled()}
@@ -112,9 +125,9 @@ class ReplayQueue:
             await self._wait(lambda: self._is_settled_below(end), settled, deadlines=2)
             end = min(end, self._end) if self._end is not None else end
             for ticket in range(self._gathered, end):
-                self._open.add(self._ledger.settled[ticket], step, self._config.max_lag)
+                self._open.add(self._ledger.settled[ticket], step, self._rules)
             self._gathered = end
-            enough = len(self._open.fresh) >= self._config.batch.min_rollouts
+            enough = len(self._open.accepted) >= self._config.batch.min_rollouts
             self._epoch += 1
             lease = self._open.describe(step, self._epoch, end, is_ready=enough or end == self._end)
             if lease.is_ready:
@@ -135,8 +148,9 @@ class ReplayQueue:
             if self._lease != lease:
                 raise ValueError(f"lease {lease.epoch} of step {lease.step} is no longer open")
             taken = self._open
-            dropped = {"stale": len(taken.stale), "skipped": len(taken.fresh) if skipped else 0}
             trained = [] if skipped else taken.fresh
+            dropped = Counter[str](reason for _, reason in taken.left_out)
+            dropped["skipped"] = len(taken.fresh) - len(trained)
             record = {
                 "kind": "ack",
                 "step": lease.step,
@@ -147,8 +161,9 @@ class ReplayQueue:
                 "dropped": {reason: count for reason, count in dropped.items() if count > 0},
             }
             self._write(record)
+            self._ledger.release_trained()
             self._lease = None
-            self._open = _OpenLease(first=lease.end_ticket)
+            self._open = OpenLease(first=lease.end_ticket)
         if self._config.debug or lease.step % INVARIANTS_EVERY == 0:
             self._ledger.counts().check()
         await self._recorder.fates(self._fates(lease, taken, skipped))
@@ -198,10 +213,10 @@ class ReplayQueue:
         self._log.append(record)
         self._ledger.apply(record)
 
-    def _fates(self, lease: Lease, taken: "_OpenLease", skipped: bool) -> list[Fate]:
+    def _fates(self, lease: Lease, taken: "OpenLease", skipped: bool) -> list[Fate]:
         now = _now_us()
 
-        def fate(rollout: Rollout, name: Literal["trained", "aborted", "stale"]) -> Fate:
+        def fate(rollout: Rollout, name: Literal["trained", "aborted"] | LeftOut) -> Fate:
             ticket = int(rollout.id.split(".")[0])
             return Fate(
                 rollout_id=rollout.id,
@@ -215,7 +230,7 @@ class ReplayQueue:
             )
 
         rows = [fate(rollout, "aborted" if skipped else "trained") for rollout in taken.fresh]
-        rows += [fate(rollout, "stale") for rollout in taken.stale]
+        rows += [fate(rollout, reason) for rollout, reason in taken.left_out]
         for ticket in range(lease.first_ticket, lease.end_ticket):
             self._settled_at_us.pop(ticket, None)
         return rows
@@ -223,40 +238,3 @@ class ReplayQueue:
 
 def _now_us() -> int:
     return time.time_ns() // 1000
-
-
-@dataclass(slots=True)
-class _OpenLease:
-    """What has been gathered for the next optimizer step so far."""
-
-    first: int
-    fresh: list[Rollout] = field(default_factory=list)
-    stale: list[Rollout] = field(default_factory=list)
-    reasons: Counter[str] = field(default_factory=Counter)
-    num_written: int = 0
-    written_tokens: int = 0
-
-    def add(self, settlement: Settlement, step: int, max_lag: int) -> None:
-        """A lag below zero is a group of steps that a restart took back: as far off, as stale."""
-        self.num_written += len(settlement.outcomes)
-        self.written_tokens += sum(o.num_tokens for o in settlement.outcomes)
-        self.reasons.update(o.reason for o in settlement.outcomes if o.reason is not None)
-        for rollout in settlement.rollouts:
-            is_fresh = abs(step - rollout.first_version) <= max_lag
-            (self.fresh if is_fresh else self.stale).append(rollout)
-
-    def describe(self, step: int, epoch: int, end: int, *, is_ready: bool) -> Lease:
-        return Lease(
-            step=step,
-            epoch=epoch,
-            is_ready=is_ready,
-            first_ticket=self.first,
-            end_ticket=end,
-            num_rollouts=len(self.fresh),
-            num_tokens=sum(len(rollout.response_ids) for rollout in self.fresh),
-            num_stale=len(self.stale),
-            max_lag=max((step - rollout.first_version for rollout in self.fresh), default=0),
-            num_written=self.num_written,
-            written_tokens=self.written_tokens,
-            reasons=dict(self.reasons),
-        )

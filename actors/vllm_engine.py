@@ -15,6 +15,8 @@ from huggingface_hub import snapshot_download
 from vllm import SamplingParams
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.inputs import TokensPrompt
+from vllm.logprobs import FlatLogprobs
+from vllm.outputs import CompletionOutput
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
@@ -152,6 +154,7 @@ class VllmEngine:
         return Completion(
             text=answer.text,
             token_ids=tuple(answer.token_ids),
+            logprobs=_drawn_logprobs(answer),
             finish_reason=_finish_reason(answer.finish_reason),
             first_version=first_version,
             last_version=self.version,
@@ -177,6 +180,7 @@ class VllmEngine:
             enforce_eager=config.enforce_eager,
             enable_prefix_caching=True,
             generation_config="vllm",  # no sampling defaults of the model's own
+            logprobs_mode="raw_logprobs",  # of the model, before temperature and penalties
             worker_extension_cls="actors.vllm_worker.WorkerExtension",
             disable_log_stats=True,
         )
@@ -265,8 +269,18 @@ def _sampling_params(sampling: Sampling) -> SamplingParams:
         min_p=sampling.min_p,
         repetition_penalty=sampling.repetition_penalty,
         max_tokens=sampling.max_tokens,
+        logprobs=0 if sampling.logprobs else None,  # 0: of the drawn token and no others
+        flat_logprobs=True,  # one list of floats instead of an object for every token
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
+
+
+def _drawn_logprobs(answer: CompletionOutput) -> tuple[float, ...]:
+    if answer.logprobs is None:
+        return ()
+    assert isinstance(answer.logprobs, FlatLogprobs)
+    assert answer.logprobs.token_ids == list(answer.token_ids), "a log-probability for each token"
+    return tuple(answer.logprobs.logprobs)
 
 
 def _finish_reason(reason: str | None) -> FinishReason:

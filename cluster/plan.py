@@ -93,7 +93,7 @@ def require(plan: Plan, resources: Resources) -> None:
 def batch_arithmetic(config: RunConfig) -> list[str]:
     """What one optimizer step asks for, in words, for ``--dry-run``."""
     groups = config.batch.problems
-    size = config.sampling.group_size
+    size = config.group_size + (config.data.responses == "beside")
     most = (config.max_lag + 1) * groups
     return [
         f"a step takes {groups} problems x {size} rollouts = {groups * size} rollouts, "

@@ -49,12 +49,13 @@ class Reports:
         return time.monotonic() - self._started
 
     async def waiting(self, lease: Lease) -> None:
-        reasons = ", ".join(f"{name} {count}" for name, count in lease.reasons.items())
+        reasons = {**lease.reasons, **({"equal": lease.num_equal} if lease.num_equal else {})}
+        words = ", ".join(f"{name} {count}" for name, count in reasons.items())
         self._display.note(
-            f"step {lease.step + 1}: {lease.num_rollouts} of {lease.num_written} rollouts accepted "
-            f"({reasons}); taking more problems"
+            f"step {lease.step + 1}: {lease.num_accepted} of {lease.num_written} rollouts accepted "
+            f"({words}); taking more problems"
         )
-        await self._recorder.event("batch_extended", step=lease.step, reasons=lease.reasons)
+        await self._recorder.event("batch_extended", step=lease.step, reasons=reasons)
 
     async def stepped(self, lease: Lease, metrics: Any, times: StepTimes) -> None:
         counts, judges = await asyncio.gather(self._queue.counts(), self._judges.stats())
@@ -64,11 +65,12 @@ class Reports:
             "version": lease.step + 1,
             **asdict(metrics),
             "step": lease.step + 1,
-            "accepted": lease.num_rollouts,
+            "accepted": lease.num_accepted,
             "rollouts": lease.num_written,
             "stale": lease.num_stale,
+            "equal": lease.num_equal,
             "mean_tokens": lease.written_tokens / max(1, lease.num_written),
-            "accepted_tokens_mean": lease.num_tokens / max(1, lease.num_rollouts),
+            "accepted_tokens_mean": lease.accepted_tokens / max(1, lease.num_accepted),
             "lag_max": lease.max_lag,
             "generated_tokens_per_s": self._rate(counts.generated_tokens),
             "wait_s": (times.leased_us - times.asked_us) / 1e6,

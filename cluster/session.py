@@ -60,12 +60,10 @@ class Stage:
             log_dir=self.log_dir,
         )
 
-    def place_judges(self, queue: Any, recorder: Any) -> Judges:
+    def place_judges(self, queue: Any, recorder: Any, *, keep_rejected: bool = False) -> Judges:
+        arguments = (self.config, queue, recorder, keep_rejected)
         return Judges(
-            [
-                self.place(where, "actors.judge:Judge", self.config, queue, recorder)
-                for where in self.plan.judges
-            ]
+            [self.place(where, "actors.judge:Judge", *arguments) for where in self.plan.judges]
         )
 
     def place_generators(self, model_dir: str, judges: Judges) -> list[Any]:
@@ -90,16 +88,23 @@ class Stage:
         return generators
 
 
-def spawn_all(config: RunConfig, plan: Plan, run_dir: RunDir, model_dir: str) -> Actors:
+def spawn_all(
+    config: RunConfig, plan: Plan, run_dir: RunDir, model_dir: str, *, keep_rejected: bool
+) -> Actors:
     """Every part of a training run. The slow ones first: their processes start while others do."""
     stage = Stage(config=config, plan=plan, log_dir=run_dir.path / "logs")
     recorder = stage.place(
         plan.recorder, "actors.recorder:Recorder", str(run_dir.path), config.recorder
     )
     queue = stage.place(
-        plan.queue, "actors.replay:ReplayQueue", str(run_dir.queue), config, recorder
+        plan.queue,
+        "actors.replay:ReplayQueue",
+        str(run_dir.queue),
+        config,
+        recorder,
+        keep_rejected,
     )
-    judges = stage.place_judges(queue, recorder)
+    judges = stage.place_judges(queue, recorder, keep_rejected=keep_rejected)
     generators = stage.place_generators(model_dir, judges)
     ranks = [
         stage.place(where, "learner.trainer:LearnerRank", index, config, model_dir, queue)

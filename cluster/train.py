@@ -31,12 +31,16 @@ class Job:
     run_dir: RunDir
     model_dir: str
     source: PromptSource
+    keep_rejected: bool
+    """The objective learns from whole groups."""
     display: Display
 
 
 async def train(job: Job) -> dict[str, Any]:
     """The whole run; returns what ``summary.json`` holds. Ray is connected already."""
-    actors = spawn_all(job.config, job.plan, job.run_dir, job.model_dir)
+    actors = spawn_all(
+        job.config, job.plan, job.run_dir, job.model_dir, keep_rejected=job.keep_rejected
+    )
     tracker = Tracker(
         job.config.wandb, job.run_dir.path, job.run_dir.path.name, job.config.model_dump()
     )

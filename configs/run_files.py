@@ -79,6 +79,8 @@ SCHEMAS: dict[Kind, pa.Schema] = {
             ("dup_of", pa.string()),
             ("text_seq", pa.int64()),  # the part of kind text, of the same boot, that has the text
             ("text_level", pa.string()),  # all; none, dropped or disk say why there is no text
+            ("is_expert", pa.bool_()),  # it came with the data
+            ("weight_mean", pa.float64()),  # of its tokens in the loss; null: all 1
         ]
     ),
     "text": pa.schema(
@@ -144,7 +146,7 @@ class Fate:
     """What became of a rollout after its birth: one row of ``rollouts/fate``."""
 
     rollout_id: str
-    fate: Literal["trained", "stale", "aborted", "lost"]
+    fate: Literal["trained", "stale", "equal", "aborted", "lost"]
     step: int | None = None
     """The optimizer step that trained it, or at which it was dropped."""
     lag: int | None = None

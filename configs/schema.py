@@ -6,7 +6,7 @@ first process starts. Nothing heavy is imported here.
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class Section(BaseModel):
@@ -44,6 +44,12 @@ class DataConfig(Section):
 
     suffix: str = ""
     """Text put after every problem's last user turn."""
+
+    responses: Literal["ignore", "instead", "beside"] = "ignore"
+    """What becomes of the responses that rows bring (keys ``response`` or ``solution``): nothing;
+    ``instead``: they are learned from and nothing is generated, ``sampling.group_size`` counts for
+    nothing; ``beside``: each joins the group that the policy writes, as an expert's. They are
+    judged and filtered like any other."""
 
     max_prompt_tokens: int = Field(default=1024, gt=0)
     """A longer prompt is refused before the run starts."""
@@ -83,6 +89,13 @@ class FilterConfig(Section):
     length_budget: int = Field(gt=0)
     """L: response tokens a correct answer may use, the end token included. L itself is allowed."""
 
+    token_weights: Literal["none", "fait"] = "none"
+    """How much each token of an accepted rollout counts in the loss. ``fait``: more where the most
+    similar rollout of its group that is not right says something else."""
+
+    fait_extra: float = Field(default=1.0, gt=0)
+    """What such a token counts beyond 1."""
+
 
 class BatchConfig(Section):
     problems: int = Field(default=32, gt=0)
@@ -90,6 +103,10 @@ class BatchConfig(Section):
 
     min_rollouts: int = Field(default=1, gt=0)
     """Accepted rollouts a step needs; with fewer it takes another ``problems`` groups."""
+
+    drop_equal: bool = False
+    """Leave out groups whose rewards are all equal, which teach an objective of whole groups
+    nothing. They do not count for ``min_rollouts``, so that a step takes further groups (DAPO)."""
 
 
 class EngineConfig(Section):
@@ -151,6 +168,13 @@ class TeacherConfig(Section):
 
     device: Literal["learner", "cpu"] = "learner"
     """Where it computes: beside the policy, or in host memory."""
+
+    @field_validator("prompt")
+    @classmethod
+    def _asks_the_problem(cls, prompt: str | None) -> str | None:
+        if prompt is not None and "{problem}" not in prompt:
+            raise ValueError("it lacks {problem}, which stands for the problem's last turn")
+        return prompt
 
 
 class LearnerConfig(Section):
@@ -348,6 +372,11 @@ class RunConfig(Section):
     recorder: RecorderConfig = RecorderConfig()
     wandb: WandbConfig = WandbConfig()
     cluster: ClusterConfig = ClusterConfig()
+
+    @property
+    def group_size(self) -> int:
+        """Rollouts that a ticket asks for. One given response is a group of its own."""
+        return 1 if self.data.responses == "instead" else self.sampling.group_size
 
     @property
     def max_response_tokens(self) -> int:

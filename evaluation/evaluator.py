@@ -41,4 +41,5 @@ def eval_sampling(config: RunConfig) -> Sampling:
         min_p=0.0,
         repetition_penalty=1.0,
         max_tokens=config.eval.max_tokens or room,
+        logprobs=False,
     )

@@ -60,7 +60,7 @@ class FakeEngine:
         finally:
             self.in_flight -= count
         self._check_alive()
-        completions = tuple(self._next(sampling.max_tokens) for _ in range(count))
+        completions = tuple(self._next(sampling) for _ in range(count))
         return tuple(
             replace(completion, first_version=first_version, last_version=self.version)
             for completion in completions
@@ -100,13 +100,15 @@ class FakeEngine:
         if self._dead:
             raise EngineDied("the fake engine died")
 
-    def _next(self, max_tokens: int) -> Completion:
+    def _next(self, sampling: Sampling) -> Completion:
+        max_tokens = sampling.max_tokens
         text = self._answers[self._written % len(self._answers)]
         self._written += 1
         token_ids = (*(100 + ord(letter) for letter in text), EOS)[:max_tokens]
         return Completion(
             text=text[:max_tokens],
             token_ids=token_ids,
+            logprobs=(-0.5,) * len(token_ids) if sampling.logprobs else (),
             finish_reason="stop" if token_ids[-1] == EOS else "length",
             first_version=0,
             last_version=0,

@@ -22,9 +22,10 @@ REASONS = (
     "wrong",
     "over_budget",
     "stale",
+    "equal",
 )
-"""Why a rollout is not trained; the first that holds. ``stale`` is decided at consumption, the rest
-when the group settles."""
+"""Why a rollout is not trained; the first that holds. ``stale`` and ``equal`` are decided at
+consumption, the rest when the group settles."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,8 @@ class Problem:
     """The messages through the chat template: what the engine and the learner both see."""
     given_ids: tuple[int, ...] = ()
     """A response that came with the data, its end token included; none: empty."""
+    given_text: str = ""
+    """The same as its judge reads it."""
     teacher_prompt_ids: tuple[int, ...] = ()
     """What a teacher is asked instead, maybe with the answer in it; empty: the same prompt."""
 
@@ -72,7 +75,8 @@ class Completion:
     token_ids: tuple[int, ...]
     """Response tokens, the end-of-sequence token included when ``finish_reason`` is ``stop``."""
     logprobs: tuple[float, ...] = ()
-    """Of each of them, as the engine drew it. Empty where nobody drew: a response of the data."""
+    """Of each of them, under the plain model (temperature 1), as the engine drew it. Empty where
+    nobody asked, and where nobody drew: a response of the data."""
     finish_reason: FinishReason
     first_version: int
     """Weight version when the request was handed to the engine: no token is older."""
@@ -80,6 +84,8 @@ class Completion:
     """Weight version when the last token was written."""
     start_us: int
     end_us: int
+    is_expert: bool = False
+    """It came with the data: somebody else wrote it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +165,8 @@ class JudgedGroup:
     group: Group
     verdicts: tuple[Verdict, ...]
     decisions: tuple[Decision, ...]
+    weights: tuple[tuple[float, ...], ...] = ()
+    """Of each completion's tokens, as in ``Rollout``; empty when nothing is weighted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +190,10 @@ class Rollout:
     teacher_prompt_ids: tuple[int, ...] = ()
     """What a teacher is asked instead; empty: the same prompt."""
 
+    @property
+    def is_accepted(self) -> bool:
+        return self.reward == 1.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
@@ -193,11 +205,13 @@ class Outcome:
     num_tokens: int
     first_version: int
     last_version: int
+    is_expert: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
-    """A judged group as the queue keeps it: the tokens of what was accepted, the rest by name."""
+    """A judged group as the queue keeps it: the tokens of what the learner gets, the rest by
+    name."""
 
     ticket: int
     attempt: int
@@ -215,6 +229,8 @@ class Sampling:
     min_p: float
     repetition_penalty: float
     max_tokens: int
+    logprobs: bool
+    """Ask for the log-probability of every token that is drawn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,7 +261,10 @@ class Lease:
     end_ticket: int
     """One past the last ticket. Tickets are consumed in order, so a lease is a range."""
     num_rollouts: int
+    """What the learner gets: accepted ones, and the rejected ones beside them where the objective
+    learns from whole groups."""
     num_tokens: int
+    """Their response tokens."""
     num_stale: int
     max_lag: int
     """Largest ``step - first_version`` among its rollouts (0 when it has none)."""
@@ -253,7 +272,12 @@ class Lease:
     """Rollouts of its groups, rejected ones included."""
     written_tokens: int
     reasons: dict[str, int]
-    """Why the others were rejected."""
+    """Why rollouts of its groups were rejected."""
+    num_accepted: int = 0
+    """Accepted ones among ``num_rollouts``."""
+    accepted_tokens: int = 0
+    num_equal: int = 0
+    """Left out with their groups, whose rewards are all equal (``batch.drop_equal``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from actors.ledger import decode_settlement
 from actors.replay_log import read_log
+from actors.settlement_rows import decode_settlement
 from configs.load import load_resolved
 from configs.run_files import read_jsonl
 from configs.schema import RunConfig

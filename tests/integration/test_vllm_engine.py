@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 from actors import weight_swap
@@ -55,6 +56,13 @@ class World:
                 ids.append(int(self.models[model](torch.tensor([ids])).logits[0, -1].argmax()))
         return tuple(ids[len(prompt) :])
 
+    def logprobs(self, model: int, prompt: tuple[int, ...], response: tuple[int, ...]) -> Tensor:
+        """What transformers says of each token of a response at temperature 1."""
+        with torch.inference_mode():
+            logits = self.models[model](torch.tensor([prompt + response])).logits[0]
+        told = logits[len(prompt) - 1 : -1].float().log_softmax(-1)
+        return told.gather(-1, torch.tensor(response)[:, None])[:, 0]
+
     async def says(self, prompt: tuple[int, ...] = LONG_PROMPT) -> Completion:
         (completion,) = await self.engine.sample(prompt, 1, sampling(20, temperature=0.0))
         return completion
@@ -79,7 +87,7 @@ async def world(tmp_path_factory):
     await engine.close()
 
 
-def sampling(max_tokens: int, temperature: float = 1.0) -> Sampling:
+def sampling(max_tokens: int, temperature: float = 1.0, *, logprobs: bool = False) -> Sampling:
     return Sampling(
         temperature=temperature,
         top_p=1.0,
@@ -87,6 +95,7 @@ def sampling(max_tokens: int, temperature: float = 1.0) -> Sampling:
         min_p=0.0,
         repetition_penalty=1.0,
         max_tokens=max_tokens,
+        logprobs=logprobs,
     )
 
 
@@ -113,6 +122,27 @@ async def test_the_engine_computes_what_transformers_computes(world):
 
 async def test_the_engine_runs_on_the_cores_that_it_was_given(world):
     assert os.sched_getaffinity(child()) == {max(os.sched_getaffinity(0))}
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.0, 0.5])
+async def test_the_log_probabilities_are_those_of_the_plain_model(world, temperature):
+    """Whatever temperature drew the tokens; the end token has one too."""
+    for prompt, count in ((5, 6, 7), 12), (LONG_PROMPT, 2):
+        asked = sampling(120, temperature, logprobs=True)
+        completions = await world.engine.sample(prompt, count, asked)
+
+        for completion in completions:
+            expected = world.logprobs(0, prompt, completion.token_ids)
+            found = torch.tensor(completion.logprobs)
+            torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+        if temperature == 1.0 and count == 12:
+            assert any(completion.token_ids[-1] == EOS for completion in completions)
+
+
+async def test_log_probabilities_are_given_only_to_who_asks(world):
+    (silent,) = await world.engine.sample((5, 6, 7), 1, sampling(5))
+
+    assert silent.logprobs == ()
 
 
 async def test_a_stopped_response_ends_with_its_end_token_and_only_there(world):
@@ -143,10 +173,12 @@ async def test_a_stopped_response_ends_with_its_end_token_and_only_there(world):
 async def test_weights_swap_under_requests_in_flight_and_all_of_them_finish(world):
     # The long prompt first: its blocks are in the prefix cache, and in use, when weights change.
     long_ones = [
-        asyncio.create_task(world.engine.sample(LONG_PROMPT, 4, sampling(140))) for _ in range(2)
+        asyncio.create_task(world.engine.sample(LONG_PROMPT, 4, sampling(140, logprobs=True)))
+        for _ in range(2)
     ]
     short_ones = [
-        asyncio.create_task(world.engine.sample((5, 6, 7 + i), 8, sampling(400))) for i in range(4)
+        asyncio.create_task(world.engine.sample((5, 6, 7 + i), 8, sampling(400, logprobs=True)))
+        for i in range(4)
     ]
     await until_in_flight(world.engine, 24)
     stats = await world.engine.stats()
@@ -162,6 +194,7 @@ async def test_weights_swap_under_requests_in_flight_and_all_of_them_finish(worl
     assert {c.finish_reason for c in completions} <= {"stop", "length"}
     assert {c.first_version for c in completions} == {0}
     assert sum(c.last_version == 1 for c in completions) >= 16
+    assert all(len(c.logprobs) == len(c.token_ids) for c in completions)
     assert report.fingerprint == weights.fingerprint
     assert (report.version, report.num_tensors) == (1, weights.num_tensors)
     assert 16 <= report.in_flight <= 40

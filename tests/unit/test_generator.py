@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -6,18 +7,26 @@ from actors.engine import EngineDied
 from actors.generator import Generator
 from configs.load import validate
 from tests.fakes import FakeEngine, FakeJudge, make_problem, make_ticket
-from verifiers.types import PublishedWeights, Sampling
+from verifiers.types import Completion, Problem, PublishedWeights, Sampling
 from verifiers.weights_file import WeightsRefused
 
 GREEDY = Sampling(
-    temperature=0.0, top_p=0.9, top_k=7, min_p=0.1, repetition_penalty=1.2, max_tokens=60
+    temperature=0.0,
+    top_p=0.9,
+    top_k=7,
+    min_p=0.1,
+    repetition_penalty=1.2,
+    max_tokens=60,
+    logprobs=False,
 )
+
+DATA = {"train": "none", "max_prompt_tokens": 40}
 
 
 def config(**changes):
     values = {
         "model": {"path": "none"},
-        "data": {"train": "none", "max_prompt_tokens": 40},
+        "data": DATA,
         "filter": {"length_budget": 50},
         "sampling": {"max_tokens": 55},
         "engine": {"max_model_len": 100},
@@ -57,14 +66,64 @@ async def test_a_ticket_becomes_one_group_with_every_training_field_explicit():
     await (await started(engine, judge)).generate(ticket)
 
     asked = Sampling(
-        temperature=1.0, top_p=1.0, top_k=-1, min_p=0.0, repetition_penalty=1.0, max_tokens=55
+        temperature=1.0,
+        top_p=1.0,
+        top_k=-1,
+        min_p=0.0,
+        repetition_penalty=1.0,
+        max_tokens=55,
+        logprobs=True,
     )
     assert engine.asked == [(ticket.problem.prompt_ids, 3, asked)]
     (group,) = judge.groups
-    assert group.ticket is ticket
+    assert group.ticket == ticket
     assert group.generator_id == "gen-7"
     assert [completion.text for completion in group.completions] == ["42", "wrong", "4"]
     assert (group.temperature, group.top_p, group.max_tokens) == (1.0, 1.0, 55)
+
+
+def with_response() -> Problem:
+    return replace(make_problem(), given_ids=(7, 8, 2), given_text="so 42")
+
+
+def given_completions(judge: FakeJudge) -> list[Completion]:
+    (group,) = judge.groups
+    assert group.ticket.size == len(group.completions)
+    return [completion for completion in group.completions if completion.is_expert]
+
+
+async def test_a_response_of_the_data_takes_the_place_of_everything_generated():
+    engine, judge = FakeEngine(), FakeJudge()
+    generator = await started(engine, judge, data={**DATA, "responses": "instead"})
+    await generator.load_weights(weights(3))
+
+    await generator.generate(make_ticket(size=4, problem=with_response()))
+
+    assert engine.asked == []
+    (given,) = given_completions(judge)
+    assert judge.groups[0].completions == (given,)
+    assert (given.text, given.token_ids, given.logprobs) == ("so 42", (7, 8, 2), ())
+    assert (given.finish_reason, given.first_version, given.last_version) == ("stop", 3, 3)
+
+
+async def test_a_response_of_the_data_joins_the_group_as_its_last():
+    engine, judge = FakeEngine(), FakeJudge()
+    generator = await started(engine, judge, data={**DATA, "responses": "beside"})
+
+    await generator.generate(make_ticket(size=4, problem=with_response()))
+
+    assert engine.asked[0][1] == 4
+    (given,) = given_completions(judge)
+    assert judge.groups[0].completions[4] is given
+    assert len(judge.groups[0].completions) == 5
+
+
+async def test_a_response_of_the_data_is_ignored_unless_asked_for():
+    judge = FakeJudge()
+
+    await (await started(FakeEngine(), judge)).generate(make_ticket(problem=with_response()))
+
+    assert given_completions(judge) == []
 
 
 async def test_without_sampling_max_tokens_the_length_budget_ends_a_response():
@@ -91,6 +150,7 @@ async def test_a_response_never_gets_more_tokens_than_the_context_leaves(
         min_p=0.0,
         repetition_penalty=1.0,
         max_tokens=wanted,
+        logprobs=False,
     )
 
     await generator.evaluate(problem, 1, sampling)

@@ -105,12 +105,12 @@ def echo_pool(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("actors.judge.JudgePool", EchoPool)
 
 
-def config(wait_timeout_s: float = SECONDS, **judge: Any) -> RunConfig:
+def config(wait_timeout_s: float = SECONDS, token_weights: str = "none", **judge: Any) -> RunConfig:
     return RunConfig.model_validate(
         {
             "model": {"path": "tiny"},
             "data": {"train": "tiny"},
-            "filter": {"length_budget": L},
+            "filter": {"length_budget": L, "token_weights": token_weights},
             "engine": {"max_model_len": 8192},
             "cluster": {"wait_timeout_s": wait_timeout_s},
             "judge": judge,
@@ -231,6 +231,32 @@ async def test_a_group_without_a_single_good_answer_is_settled_too():
 
     assert queue.settled[0].rollouts == ()
     assert len(queue.settled[0].outcomes) == 1
+
+
+async def test_where_whole_groups_are_kept_the_rejected_ones_come_with_reward_nothing():
+    queue = Queue()
+
+    await Judge(config(), queue, Recorder(), keep_rejected=True).judge(paper_group())
+
+    rollouts = queue.settled[0].rollouts
+    assert [(r.id, r.reward) for r in rollouts] == [
+        ("000012.2.0", 0.0),
+        ("000012.2.1", 0.0),
+        ("000012.2.2", 1.0),
+        ("000012.2.3", 0.0),
+    ]
+
+
+async def test_token_weights_reach_the_queue_and_the_recorder():
+    queue, recorder = Queue(), Recorder()
+    judge = Judge(config(token_weights="fait"), queue, recorder)
+
+    await judge.judge(group(completion("correct", 5), completion("wrong", 3)))
+    await judge.close()
+
+    [rollout] = queue.settled[0].rollouts
+    assert rollout.weights == (1.0, 1.0, 1.0, 2.0, 2.0)
+    assert recorder.judged[0].weights == (rollout.weights, ())
 
 
 async def test_a_recorder_that_never_answers_delays_nothing():

@@ -32,3 +32,10 @@ def test_the_arithmetic_names_what_a_step_asks_for():
 
     assert "3 problems x 8 rollouts = 24" in text
     assert "at most 9 problems (72 rollouts)" in text
+
+
+@pytest.mark.parametrize(("responses", "size"), [("ignore", 8), ("instead", 1), ("beside", 9)])
+def test_the_arithmetic_counts_the_responses_of_the_data(responses: str, size: int):
+    settings = ["batch.problems=3", f"data.responses={responses}"]
+
+    assert f"3 problems x {size} rollouts" in batch_arithmetic(load("tiny", settings))[0]

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -387,3 +388,14 @@ def test_a_hub_name_that_could_mean_several_things_is_refused_with_the_choices()
         hub_data.choose_files("a/b:dev", "dev", STORED)
     with pytest.raises(DataError, match=r"no split 'train'"):
         hub_data.choose_files("a/b:other/train", "other/train", STORED)
+
+
+def test_the_rows_of_the_page_about_data_are_rows(tmp_path: Path):
+    page = (Path(__file__).parents[2] / "docs/data.md").read_text()
+    (block,) = re.findall(r"^```json\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (tmp_path / "page.jsonl").write_text(block)
+
+    rows = read_rows(str(tmp_path / "page.jsonl"))
+
+    asked = [(row.messages[0].content, row.answer) for row in rows]
+    assert asked == [("1+1?", "2"), ("2+2?", "4"), ("3+3?", "6")]

@@ -11,9 +11,9 @@ from actors import prompts
 from actors.chat_template import ChatTemplate
 from actors.problem_files import DataError
 from actors.prompts import PromptSource
-from configs.load import validate
+from configs.load import ConfigError, validate
 from configs.schema import RunConfig
-from verifiers.types import Message
+from verifiers.types import Message, Problem
 
 
 @dataclass
@@ -28,6 +28,9 @@ class LetterTokenizer:
     chat_template = "the template"
     added = ("<s>", "<|im_start|>", "<|im_end|>", "<｜User｜>", "<think>", "\n\n", "")
     special = ("<s>", "<|im_start|>", "<|im_end|>", "")
+    eos_token_id: int | None = 3
+    opening = ""
+    """What the template puts behind the header of the model's turn."""
 
     def __init__(self) -> None:
         self.added_tokens_decoder = {
@@ -49,7 +52,7 @@ class LetterTokenizer:
         text = "<s>" + "".join(
             f"<|im_start|>{turn['role'][0]}{turn['content']}<|im_end|>" for turn in turns
         )
-        return text + ("<|im_start|>a" if add_generation_prompt else "")
+        return text + (f"<|im_start|>a{self.opening}" if add_generation_prompt else "")
 
     def __call__(
         self, texts: list[str], *, add_special_tokens: bool, return_attention_mask: bool
@@ -90,12 +93,13 @@ def asked(*contents: str) -> list[dict[str, Any]]:
     return [{"id": content, "prompt": content, "answer": "1"} for content in contents]
 
 
-def config(train: str, seed: int = 0, **data: Any) -> RunConfig:
+def config(train: str, seed: int = 0, teacher_prompt: str | None = None, **data: Any) -> RunConfig:
     return validate(
         {
             "seed": seed,
             "model": {"path": "some-model"},
             "data": {"train": train, **data},
+            "learner": {"teacher": {"prompt": teacher_prompt}},
             "filter": {"length_budget": 100},
         }
     )
@@ -422,3 +426,171 @@ def test_the_run_itself_may_name_code_and_rows_may_repeat_it(tmp_path: Path):
     assert {problem.verifier for problem in filter(None, (source.draw(), source.draw()))} == {
         plugin
     }
+
+
+def answered(**columns: Any) -> list[dict[str, Any]]:
+    return [{"id": "a", "prompt": "a", "answer": "1", **columns}]
+
+
+def only(source: PromptSource) -> Problem:
+    problem = source.draw()
+    assert problem is not None
+    return problem
+
+
+def text_of(ids: tuple[int, ...]) -> str:
+    """Tokens of the letter tokenizer; added ones as their number."""
+    return "".join(chr(i) if i > 9 else str(i) for i in ids)
+
+
+@pytest.mark.parametrize("responses", ["instead", "beside"])
+@pytest.mark.parametrize("key", ["response", "solution"])
+def test_a_given_response_is_tokenized_and_ended_like_the_models_own(
+    responses: str, key: str, tmp_path: Path
+):
+    rows = answered(**{key: "<think>x</think>y"})
+
+    problem = only(source_of(rows, tmp_path, responses=responses))
+
+    assert problem.given_text == "<think>x</think>y"
+    assert text_of(problem.given_ids) == "5x</think>y3"
+
+
+def test_responses_are_ignored_unless_asked_for_whatever_they_are(tmp_path: Path):
+    rows = [{"prompt": "a", "answer": 1, "solution": text} for text in ("x", "<s>", ["y"])]
+
+    source = source_of(rows, tmp_path)
+
+    assert source.total is None
+    assert (only(source).given_ids, only(source).given_text) == ((), "")
+    assert drawn(source, 1) == drawn(source, 1), "three rows that ask and answer the same are one"
+
+
+def test_several_responses_to_a_problem_without_ids_are_rows_of_their_own(tmp_path: Path):
+    rows = [{"prompt": "a", "answer": 1, "response": text} for text in ("x", "y", "x")]
+
+    source = source_of(rows, tmp_path, responses="instead", shuffle=False)
+
+    assert [only(source).given_text for _ in range(3)] == ["x", "y", "x"]
+
+
+@pytest.mark.parametrize("columns", [{}, {"response": None}, {"solution": " \n"}])
+def test_a_row_without_a_response_is_refused_where_one_is_asked_for(
+    columns: dict[str, Any], tmp_path: Path
+):
+    rows = [*answered(response="fine"), {**answered()[0], "id": "b", **columns}]
+
+    message = refused(rows, tmp_path, responses="beside")
+
+    assert "t.jsonl row 2" in message
+    assert "'response'" in message
+    assert "data.responses" in message
+
+
+def test_a_response_that_is_no_text_is_refused_with_its_key(tmp_path: Path):
+    message = refused(answered(solution=["x"]), tmp_path, responses="instead")
+
+    assert "row 1 key 'solution' must be text" in message
+
+
+def test_heldout_problems_need_no_response(tmp_path: Path):
+    heldout = write_jsonl(tmp_path / "h.jsonl", asked("z"))
+
+    source = source_of(answered(response="x"), tmp_path, heldout=heldout, responses="instead")
+
+    assert source.heldout(1)[0].given_ids == ()
+
+
+def test_a_control_token_in_a_response_is_refused_and_a_think_tag_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(LetterTokenizer, "special", ("<s>", "<|im_end|>", "<think>"))
+    source = source_of(answered(response="<think>x"), tmp_path, responses="instead")
+    assert text_of(only(source).given_ids) == "5x3"
+
+    message = refused(answered(response="<think>x<|im_end|>"), tmp_path, responses="instead")
+
+    assert "t.jsonl row 1, its response, holds '<|im_end|>'" in message
+
+
+@pytest.mark.parametrize("opening", ["<think>", "<think>\n"])
+def test_a_response_does_not_open_the_thinking_that_the_prompt_has_opened(
+    opening: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(LetterTokenizer, "opening", opening)
+    response = opening + "x</think>"
+
+    problem = only(source_of(answered(response=response), tmp_path, responses="instead"))
+
+    assert problem.given_text == "x</think>"
+
+
+def test_a_model_without_an_end_token_cannot_learn_given_responses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(LetterTokenizer, "eos_token_id", None)
+
+    assert "no end-of-sequence token" in refused(
+        answered(response="x"), tmp_path, responses="instead"
+    )
+
+
+def test_responses_that_are_too_long_are_foretold(tmp_path: Path):
+    rows = [{"prompt": "a", "answer": 1, "response": "x" * count} for count in (99, 100)]
+    run = config(write_jsonl(tmp_path / "t.jsonl", rows), responses="instead")
+
+    assert PromptSource(run, "model").load().warnings == (
+        "1 of 2 given responses are longer than filter.length_budget 100 and will be rejected as "
+        "over_budget",
+    )
+
+
+def test_the_fingerprint_changes_with_the_responses_that_are_learned(tmp_path: Path):
+    found = {
+        PromptSource(
+            config(write_jsonl(tmp_path / "t.jsonl", answered(response=text)), responses=responses),
+            "model",
+        )
+        .load()
+        .fingerprint
+        for text in ("x", "y")
+        for responses in ("ignore", "instead")
+    }
+
+    assert len(found) == 3
+
+
+def test_the_teacher_is_asked_with_the_answer_in_place_of_the_last_turn(tmp_path: Path):
+    first = [*turns("f{answer}"), {"role": "assistant", "content": "s"}]
+    rows = [{"prompt": [*first, *turns("{x}{answer}")], "answer": "{problem}"}]
+    prompt = "{problem} is {answer}, {problem} {}"
+
+    problem = only(source_of(rows, tmp_path, teacher_prompt=prompt, suffix="!"))
+
+    last = "{x}{answer}! is {problem}, {x}{answer}! {}"
+    assert text_of(problem.teacher_prompt_ids) == f"12uf{{answer}}32as32u{last}32a"
+    assert text_of(problem.prompt_ids) == "12uf{answer}32as32u{x}{answer}!32a"
+
+
+def test_without_a_teachers_prompt_it_is_asked_what_the_policy_is(tmp_path: Path):
+    assert only(source_of(asked("a"), tmp_path)).teacher_prompt_ids == ()
+
+
+def test_a_teachers_prompt_that_is_too_long_is_refused_by_its_key(tmp_path: Path):
+    prompt = "{problem}" + 20 * "x"
+
+    message = refused(asked("a"), tmp_path, teacher_prompt=prompt, max_prompt_tokens=FRAME + 20)
+
+    assert "1 of 1 teacher prompts (learner.teacher.prompt) are longer" in message
+    assert f"data.max_prompt_tokens {FRAME + 20}" in message
+
+
+def test_a_teachers_prompt_is_checked_like_a_problem(tmp_path: Path):
+    forged = refused(asked("a"), tmp_path, teacher_prompt="{problem}<|im_end|>")
+    assert "learner.teacher.prompt holds '<|im_end|>'" in forged
+
+    halves = [{"prompt": "a", "answer": "<|im_"}]
+    assert "row 1" in refused(halves, tmp_path, teacher_prompt="{problem} {answer}end|>")
+
+    with pytest.raises(ConfigError, match=r"learner\.teacher\.prompt.*lacks \{problem\}"):
+        config("t", teacher_prompt="Solve {answer}")

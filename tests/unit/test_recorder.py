@@ -10,6 +10,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -136,6 +137,7 @@ async def test_a_rollout_is_recorded_with_its_decision_whether_accepted_or_not(t
         "rollout_id": "000012.3.0",
         "attempt": 3,
         "problem_id": "p",
+        "is_expert": False,
         "group_id": "000012.3",
         "sample": 0,
         "source": "sums",
@@ -165,6 +167,26 @@ async def test_a_rollout_is_recorded_with_its_decision_whether_accepted_or_not(t
         {"rollout_id": "000012.3.0", "text": "so </think>2</think>", "answer_start": 11},
         {"rollout_id": "000012.3.1", "text": "no", "answer_start": None},
     ]
+    await recorder.close()
+
+
+async def test_means_over_the_tokens_are_recorded_where_there_are_some(tmp_path: Path):
+    recorder = await started(tmp_path)
+    group = judged(1)
+    told, silent = group.group.completions
+    told = replace(told, logprobs=(-1.0, -2.0), is_expert=True)
+    group = replace(
+        group,
+        group=replace(group.group, completions=(told, silent)),
+        weights=((1.0, 2.0, 2.0, 1.0, 1.5), ()),
+    )
+
+    await recorder.rollouts(group)
+    await recorder.flush()
+
+    rows = read_table(tmp_path, "meta").to_pylist()
+    found = [(row["is_expert"], row["logp_mean"], row["weight_mean"]) for row in rows]
+    assert found == [(True, -1.5, 1.5), (False, None, None)]
     await recorder.close()
 
 

@@ -1,12 +1,15 @@
 """The queue: order, lag, back-pressure, fencing, and what a restart finds."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from actors.ledger import Ledger
 from actors.replay import ReplayQueue
 from actors.replay_log import LogDamaged, ReplayLog, log_files, read_log
+from actors.settlement_rows import encode_settlement
 from configs.load import load
 from configs.run_files import Fate
 from configs.schema import RunConfig
@@ -21,6 +24,46 @@ class Fates:
 
     async def fates(self, rows: list[Fate]) -> None:
         self.rows += rows
+
+
+def whole_group(ticket: int, *rewards: float, versions: tuple[int, ...] = ()) -> Settlement:
+    """A group kept whole: a rollout for each reward, each of its own version."""
+    versions = versions or (0,) * len(rewards)
+    rows = zip(rewards, versions, strict=True)
+    rollouts = tuple(
+        Rollout(
+            id=rollout_id(ticket, 0, sample),
+            prompt_ids=(1,),
+            response_ids=(2,) * (3 if reward else 10),
+            first_version=version,
+            last_version=version,
+            reward=reward,
+        )
+        for sample, (reward, version) in enumerate(rows)
+    )
+    outcomes = tuple(
+        Outcome(
+            rollout_id=rollout.id,
+            status="correct" if rollout.is_accepted else "wrong",
+            reason=None if rollout.is_accepted else "wrong",
+            num_tokens=len(rollout.response_ids),
+            first_version=rollout.first_version,
+            last_version=rollout.last_version,
+        )
+        for rollout in rollouts
+    )
+    return Settlement(ticket=ticket, attempt=0, outcomes=outcomes, rollouts=rollouts)
+
+
+async def whole_groups(
+    folder: Path, *groups: Settlement, settings: tuple[str, ...] = (), fates: Fates | None = None
+) -> ReplayQueue:
+    queue = ReplayQueue(str(folder), config(*settings), fates or Fates(), keep_rejected=True)
+    await queue.open(0)
+    for group in groups:
+        await queue.issue(group.ticket, "p")
+        await queue.settle(group)
+    return queue
 
 
 def config(*settings: str) -> RunConfig:
@@ -191,6 +234,132 @@ async def test_rollouts_beyond_the_bound_are_dropped_as_stale_and_counted(tmp_pa
     assert [row.rollout_id for row in fates.rows if row.fate == "stale"] == ["000005.0.0"]
 
 
+async def test_a_lease_of_whole_groups_holds_rejected_rollouts_and_counts_the_accepted(
+    tmp_path: Path,
+):
+    fates = Fates()
+    groups = whole_group(0, 1.0, 0.0, 0.0), whole_group(1, 0.0, 1.0)
+    queue = await whole_groups(tmp_path, *groups, fates=fates)
+
+    lease = await queue.lease(0)
+
+    assert (lease.num_rollouts, lease.num_tokens) == (5, 36)
+    assert (lease.num_accepted, lease.accepted_tokens) == (2, 6)
+    assert await queue.payload(0, lease.epoch) == [*groups[0].rollouts, *groups[1].rollouts]
+    await queue.ack(lease, skipped=False)
+    counts = await queue.counts()
+    counts.check()
+    assert (counts.accepted, counts.rejected, counts.kept) == (2, {"wrong": 3}, 5)
+    assert (counts.trained, counts.trained_tokens, counts.queued) == (5, 36, 0)
+    assert [row.fate for row in fates.rows] == ["trained"] * 5
+
+
+async def test_a_step_needs_accepted_rollouts_however_many_rejected_ones_there_are(tmp_path: Path):
+    groups = [whole_group(ticket, 0.0, 0.0) for ticket in range(2)]
+    queue = await whole_groups(tmp_path, *groups)
+
+    assert not (await queue.lease(0)).is_ready
+
+
+async def test_one_stale_rollout_makes_its_whole_group_stale(tmp_path: Path):
+    fates = Fates()
+    queue = await whole_groups(
+        tmp_path,
+        whole_group(0, 1.0, 0.0, versions=(0, 3)),
+        whole_group(1, 1.0, 0.0),
+        settings=("max_lag=1",),
+        fates=fates,
+    )
+
+    lease = await step_once(queue, 0)
+
+    assert (lease.num_rollouts, lease.num_stale) == (2, 2)
+    stale = [row.rollout_id for row in fates.rows if row.fate == "stale"]
+    assert stale == ["000000.0.0", "000000.0.1"]
+
+
+async def test_groups_with_equal_rewards_stay_unless_they_are_to_be_dropped(tmp_path: Path):
+    groups = whole_group(0, 1.0, 1.0), whole_group(1, 1.0, 0.0)
+    queue = await whole_groups(tmp_path, *groups)
+
+    assert (await queue.lease(0)).num_rollouts == 4
+
+
+async def test_groups_with_equal_rewards_are_dropped_and_a_step_takes_further_ones(tmp_path: Path):
+    fates = Fates()
+    queue = await whole_groups(
+        tmp_path,
+        whole_group(0, 1.0, 1.0),
+        whole_group(1, 0.0, 0.0),
+        settings=("batch.drop_equal=true",),
+        fates=fates,
+    )
+    hungry = await queue.lease(0)
+    assert not hungry.is_ready
+    assert (hungry.num_rollouts, hungry.num_equal) == (0, 4)
+    for group in (whole_group(2, 1.0, 0.0), whole_group(3, 1.0, 1.0)):
+        await queue.issue(group.ticket, "p")
+        await queue.settle(group)
+
+    lease = await step_once(queue, 0)
+
+    assert (lease.num_rollouts, lease.num_accepted, lease.num_equal) == (2, 1, 6)
+    counts = await queue.counts()
+    counts.check()
+    assert (counts.trained, counts.dropped) == (2, {"equal": 6})
+    assert [row.rollout_id for row in fates.rows if row.fate == "trained"] == [
+        "000002.0.0",
+        "000002.0.1",
+    ]
+    assert {row.fate for row in fates.rows} == {"trained", "equal"}
+
+
+async def test_an_expert_makes_the_rewards_of_a_group_no_less_equal(tmp_path: Path):
+    group = whole_group(0, 0.0, 0.0, 1.0)
+    expert = replace(group.rollouts[2], is_expert=True)
+    group = replace(group, rollouts=(*group.rollouts[:2], expert))
+    settings = ("batch.drop_equal=true", "batch.problems=1")
+    queue = await whole_groups(tmp_path, group, settings=settings)
+
+    assert (await queue.lease(0)).num_equal == 3
+
+
+async def test_a_skipped_step_of_whole_groups_keeps_its_reasons_apart(tmp_path: Path):
+    groups = whole_group(0, 1.0, 1.0), whole_group(1, 1.0, 0.0)
+    queue = await whole_groups(tmp_path, *groups, settings=("batch.drop_equal=true",))
+
+    await queue.ack(await queue.lease(0), skipped=True)
+
+    counts = await queue.counts()
+    counts.check()
+    assert (counts.trained, counts.dropped) == (0, {"equal": 2, "skipped": 2})
+
+
+async def test_a_restart_finds_whole_groups_as_they_were(tmp_path: Path):
+    groups = whole_group(0, 1.0, 0.0), whole_group(1, 0.0, 1.0)
+    queue = await whole_groups(tmp_path, *groups)
+    before = await queue.counts()
+    await queue.close()
+
+    again = await whole_groups(tmp_path)
+
+    assert await again.counts() == before
+    lease = await again.lease(0)
+    assert await again.payload(0, lease.epoch) == [*groups[0].rollouts, *groups[1].rollouts]
+
+
+async def test_an_experts_tokens_are_judged_and_not_generated(tmp_path: Path):
+    queue = await opened(tmp_path)
+    await queue.issue(0, "p")
+    mixed = settlement(0, version=0, accepted=2)
+    expert = replace(mixed.outcomes[1], is_expert=True)
+
+    await queue.settle(replace(mixed, outcomes=(mixed.outcomes[0], expert)))
+
+    counts = await queue.counts()
+    assert (counts.settled, counts.accepted, counts.generated_tokens) == (2, 2, 3)
+
+
 async def test_a_skipped_step_drops_its_rollouts_with_a_reason(tmp_path: Path):
     fates = Fates()
     queue = await opened(tmp_path, fates=fates)
@@ -248,6 +417,21 @@ async def test_a_restart_takes_back_the_steps_after_the_checkpoint(tmp_path: Pat
     counts = await restarted.counts()
     counts.check()
     assert (counts.trained, counts.queued, counts.running_groups) == (2, 3, 1)
+
+
+def test_tokens_that_were_trained_are_let_go_of_and_nothing_else_changes():
+    ledger = Ledger()
+    for ticket in range(2):
+        ledger.apply({"kind": "issue", "ticket": ticket, "attempt": 0, "problem": "p"})
+        ledger.apply(encode_settlement(whole_group(ticket, 1.0, 0.0)))
+    taken = {"first": 0, "end": 1, "trained": 2, "tokens": 13, "dropped": {}}
+    ledger.apply({"kind": "ack", "step": 0, **taken})
+    before = ledger.counts()
+
+    ledger.release_trained()
+
+    assert [len(ledger.settled[ticket].rollouts) for ticket in range(2)] == [0, 2]
+    assert ledger.counts() == before
 
 
 async def test_what_was_trained_before_the_oldest_checkpoint_is_only_counted(tmp_path: Path):

@@ -1,0 +1,192 @@
+"""What of a judged group reaches the learner, and that the log gives it back as it was."""
+
+import json
+import math
+import struct
+from dataclasses import replace
+
+import pytest
+
+from actors.settlement import fait_weights, settlement_of
+from actors.settlement_rows import decode_settlement, encode_settlement
+from tests.fakes import make_problem, make_ticket
+from verifiers.filters import NOT_JUDGED, decide
+from verifiers.types import (
+    Completion,
+    FinishReason,
+    Group,
+    JudgedGroup,
+    Outcome,
+    Rollout,
+    Settlement,
+    Status,
+    Verdict,
+)
+
+BUDGET = 6
+
+
+def completion(
+    tokens: tuple[int, ...],
+    finish_reason: FinishReason = "stop",
+    *,
+    is_expert: bool = False,
+) -> Completion:
+    return Completion(
+        text="",
+        token_ids=tokens,
+        logprobs=() if is_expert else tuple(-0.5 for _ in tokens),
+        finish_reason=finish_reason,
+        first_version=3,
+        last_version=4,
+        start_us=0,
+        end_us=1,
+        is_expert=is_expert,
+    )
+
+
+def judged(*rows: tuple[Completion, Status]) -> JudgedGroup:
+    problem = replace(make_problem(), teacher_prompt_ids=(7, 8))
+    completions = tuple(row[0] for row in rows)
+    verdicts = tuple(
+        NOT_JUDGED if c.finish_reason == "abort" else Verdict(status=status) for c, status in rows
+    )
+    group = Group(
+        ticket=make_ticket(5, size=len(rows), budget=BUDGET, problem=problem),
+        generator_id="g",
+        completions=completions,
+        temperature=1.0,
+        top_p=1.0,
+        max_tokens=9,
+    )
+    decisions = tuple(decide(c, v, BUDGET) for c, v in zip(completions, verdicts, strict=True))
+    return JudgedGroup(group=group, verdicts=verdicts, decisions=decisions)
+
+
+EVERYTHING = judged(
+    (completion((1, 2)), "correct"),
+    (completion((1, 2, 3)), "wrong"),
+    (completion((4,) * 9, "length"), "no_answer"),
+    (completion((4,) * 8), "correct"),  # over the budget
+    (completion((4,) * 9, "length"), "correct"),
+    (completion((5,)), "error"),
+    (completion((6,)), "timeout"),
+    (completion((7,), "abort"), "wrong"),
+    (completion((8,), is_expert=True), "correct"),
+)
+
+
+def test_without_whole_groups_only_accepted_rollouts_are_kept():
+    found = settlement_of(EVERYTHING, keep_rejected=False)
+
+    assert [r.id for r in found.rollouts] == ["000005.0.0", "000005.0.8"]
+    assert {r.reward for r in found.rollouts} == {1.0}
+    assert len(found.outcomes) == 9
+
+
+def test_whole_groups_hold_what_was_judged_and_never_an_error_or_an_aborted_one():
+    found = settlement_of(EVERYTHING, keep_rejected=True)
+
+    rewards = {int(r.id[-1]): r.reward for r in found.rollouts}
+    assert rewards == {0: 1.0, 1: 0.0, 2: 0.0, 3: 0.0, 4: 0.0, 8: 1.0}
+    assert found.outcomes == settlement_of(EVERYTHING, keep_rejected=False).outcomes
+
+
+def test_what_the_learner_asks_of_a_rollout_travels_with_it():
+    own, expert = settlement_of(EVERYTHING, keep_rejected=False).rollouts
+
+    assert (own.is_expert, own.logprobs) == (False, (-0.5, -0.5))
+    assert (expert.is_expert, expert.logprobs) == (True, ())
+    assert own.teacher_prompt_ids == expert.teacher_prompt_ids == (7, 8)
+    assert own.weights == ()
+
+
+@pytest.mark.parametrize("keep_rejected", [True, False])
+def test_a_rejected_expert_is_never_kept(keep_rejected: bool):
+    group = judged((completion((1,)), "wrong"), (completion((2,), is_expert=True), "wrong"))
+
+    kept = settlement_of(group, keep_rejected=keep_rejected).rollouts
+
+    assert [r.id for r in kept] == (["000005.0.0"] if keep_rejected else [])
+
+
+def weights_of(group: JudgedGroup) -> tuple[tuple[float, ...], ...]:
+    return fait_weights(group.group, group.verdicts, group.decisions, extra=0.5)
+
+
+def test_accepted_rollouts_count_more_where_a_wrong_one_of_their_group_differs():
+    group = judged(
+        (completion((1, 2, 3)), "correct"),
+        (completion((1, 9, 3)), "wrong"),
+        (completion((2,), is_expert=True), "correct"),
+    )
+    weights = weights_of(group)
+    assert weights == ((1.0, 1.5, 1.0), (), (1.5,))
+
+    kept = settlement_of(replace(group, weights=weights), keep_rejected=True).rollouts
+
+    assert [r.weights for r in kept] == list(weights)
+
+
+def test_only_what_was_judged_and_is_wrong_shows_a_fault():
+    group = judged(
+        (completion((1, 2, 3)), "correct"),
+        (completion((1, 2, 9)), "error"),
+        (completion((1, 2, 9), "abort"), "wrong"),
+        (completion((1, 2, 9, 9, 9, 9, 9)), "correct"),
+    )
+
+    assert weights_of(group) == ((), (), (), ())
+
+
+def as_written(settlement: Settlement) -> Settlement:
+    return decode_settlement(json.loads(json.dumps(encode_settlement(settlement))))
+
+
+def test_a_settlement_is_read_from_the_log_as_it_was_written():
+    logprobs = struct.unpack("<4f", struct.pack("<4f", -1e-9, -0.1, -17.25, -math.inf))
+    plain = Rollout(
+        id="a", prompt_ids=(1,), response_ids=(2, 3, 4, 5), first_version=0, last_version=1
+    )
+    settlement = Settlement(
+        ticket=1,
+        attempt=2,
+        outcomes=tuple(
+            Outcome(
+                rollout_id=name,
+                status="correct",
+                reason=reason,
+                num_tokens=3,
+                first_version=0,
+                last_version=1,
+                is_expert=reason is None,
+            )
+            for name, reason in (("a", None), ("b", "over_budget"))
+        ),
+        rollouts=(
+            plain,
+            replace(plain, reward=0.0, logprobs=logprobs),
+            replace(plain, is_expert=True, weights=(1.0, 0.0, 2.5, 1.0), teacher_prompt_ids=(9,)),
+        ),
+    )
+
+    assert as_written(settlement) == settlement
+    assert decode_settlement(encode_settlement(settlement)) == settlement
+
+
+def test_what_a_run_does_not_use_costs_its_log_nothing():
+    plain = settlement_of(EVERYTHING, keep_rejected=False)
+    bare = tuple(replace(r, logprobs=(), teacher_prompt_ids=()) for r in plain.rollouts[:1])
+
+    record = encode_settlement(replace(plain, rollouts=bare))
+
+    assert record["rollouts"] == [["000005.0.0", bare[0].prompt_ids, (1, 2), 3, 4, {}]]
+    assert record["outcomes"][0] == ["000005.0.0", "correct", None, 2, 3, 4]
+
+
+def test_a_log_probability_costs_less_than_six_characters():
+    rollout = settlement_of(EVERYTHING, keep_rejected=False).rollouts[0]
+    long = replace(rollout, logprobs=(-1.2345678,) * 3000, teacher_prompt_ids=())
+    settlement = Settlement(ticket=0, attempt=0, outcomes=(), rollouts=(long,))
+
+    assert len(json.dumps(encode_settlement(settlement))) < 3000 * 6
