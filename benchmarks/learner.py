@@ -201,7 +201,7 @@ def run_laconic(model_dir: str) -> dict[str, float]:
             return rollouts()
 
     loop = asyncio.new_event_loop()
-    rank = LearnerRank(0, config, model_dir, Queue())
+    rank = LearnerRank(0, config, Queue(), model_dir)
     loop.run_until_complete(_started(rank))
 
     def step() -> float:

@@ -38,9 +38,7 @@ def launch(config: RunConfig, preset: str, *, resume: bool) -> tuple[dict[str, A
                 config=config,
                 plan=plan,
                 run_dir=run_dir,
-                model_dir=prepared.model_dir,
-                source=prepared.source,
-                keep_rejected=prepared.keep_rejected,
+                prepared=prepared,
                 display=display,
             )
             return asyncio.run(train(job)), run_dir.path

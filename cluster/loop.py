@@ -164,7 +164,7 @@ async def _hand_out(parts: Parts, number: int, problem: Problem) -> None:
             number=number,
             attempt=attempt,
             problem=problem,
-            size=parts.config.sampling.group_size,
+            size=parts.config.group_size,
             budget=parts.config.filter.length_budget,
         )
     )
@@ -172,7 +172,7 @@ async def _hand_out(parts: Parts, number: int, problem: Problem) -> None:
 
 async def generate(parts: Parts, generator: Generates) -> None:
     """Keep one engine full: as many groups as it decodes at once, and as many again waiting."""
-    per_engine = parts.config.engine.max_num_seqs / parts.config.sampling.group_size
+    per_engine = parts.config.engine.max_num_seqs / parts.config.group_size
     slots = asyncio.Semaphore(max(2, round(2 * per_engine)))
     try:
         async with asyncio.TaskGroup() as groups:

@@ -6,20 +6,16 @@ from pathlib import Path
 
 from actors.prompts import PromptSource
 from cluster.models import models_dir, resolve_model
-from configs.errors import UserError
 from configs.schema import RunConfig
-from learner.objectives.base import Need
-from learner.objectives.bind import bind
-from learner.objectives.registry import resolve
+from learner.provided import bound_objective, needs_rejected
 from verifiers.registry import path_of
-
-OF_SAMPLES: frozenset[Need] = frozenset({"advantages", "old_logprobs"})
-"""What only a sample of the policy has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
     model_dir: str
+    teacher_dir: str | None
+    """Of ``learner.teacher.model``. None: the teacher, if there is one, starts as the policy."""
     source: PromptSource
     keep_rejected: bool
     """The objective learns from whole groups, not from what was accepted alone."""
@@ -31,42 +27,22 @@ def prepare(config: RunConfig, report: Callable[[str], None]) -> Prepared:
     """The model is there and every row of the data can be asked; else one line says why not."""
     if config.judge.audit_verifier is not None:
         path_of(config.judge.audit_verifier)
-    bind(config.learner.objective, config.learner.objective_settings)
-    needs = resolve(config.learner.objective).needs
-    refuse_contradictions(config, needs)
+    objective = bound_objective(config)
+    teacher = config.learner.teacher.model
     model_dir = resolve_model(config.model.path, report)
     source = PromptSource(config, model_dir, models_dir())
     loaded = source.load()
     return Prepared(
         model_dir=model_dir,
+        teacher_dir=resolve_model(teacher, report) if teacher is not None else None,
         source=source,
-        keep_rejected="advantages" in needs,
+        keep_rejected=needs_rejected(objective),
         summary=(
             f"{loaded.num_train} problems to learn from, {loaded.num_heldout} held out, "
             f"longest prompt {loaded.longest_prompt} tokens"
         ),
         warnings=tuple(loaded.warnings),
     )
-
-
-def refuse_contradictions(config: RunConfig, needs: frozenset[Need]) -> None:
-    """Between what the objective learns from and what the data and the batch give it."""
-    objective, responses = config.learner.objective, config.data.responses
-    if "expert_batch" in needs and responses != "beside":
-        raise UserError(
-            f"learner.objective={objective} learns from given responses beside the policy's own, "
-            f"and data.responses is {responses}; set data.responses=beside"
-        )
-    if "expert_batch" not in needs and responses != "ignore" and needs & OF_SAMPLES:
-        raise UserError(
-            f"learner.objective={objective} learns from the policy's own samples alone, and "
-            f"data.responses={responses} brings others; set it to ignore, or take chord_grpo"
-        )
-    if config.batch.drop_equal and "advantages" not in needs:
-        raise UserError(
-            f"batch.drop_equal is for objectives that compare the rollouts of a group, and "
-            f"learner.objective={objective} learns from accepted ones alone; leave it out"
-        )
 
 
 def needed_bytes(config: RunConfig, model_dir: str) -> int:

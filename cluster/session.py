@@ -12,6 +12,7 @@ from actors.engine import make_vllm_engine
 from actors.judges import Judges
 from cluster.learner_group import LearnerGroup
 from cluster.plan import Place, Plan
+from cluster.prepare import Prepared
 from cluster.ray_session import actor_environment
 from cluster.run_dir import RunDir
 from cluster.spawn import kill, spawn
@@ -88,9 +89,7 @@ class Stage:
         return generators
 
 
-def spawn_all(
-    config: RunConfig, plan: Plan, run_dir: RunDir, model_dir: str, *, keep_rejected: bool
-) -> Actors:
+def spawn_all(config: RunConfig, plan: Plan, run_dir: RunDir, prepared: Prepared) -> Actors:
     """Every part of a training run. The slow ones first: their processes start while others do."""
     stage = Stage(config=config, plan=plan, log_dir=run_dir.path / "logs")
     recorder = stage.place(
@@ -102,12 +101,13 @@ def spawn_all(
         str(run_dir.queue),
         config,
         recorder,
-        keep_rejected,
+        prepared.keep_rejected,
     )
-    judges = stage.place_judges(queue, recorder, keep_rejected=keep_rejected)
-    generators = stage.place_generators(model_dir, judges)
+    judges = stage.place_judges(queue, recorder, keep_rejected=prepared.keep_rejected)
+    generators = stage.place_generators(prepared.model_dir, judges)
+    models = (prepared.model_dir, prepared.teacher_dir)
     ranks = [
-        stage.place(where, "learner.trainer:LearnerRank", index, config, model_dir, queue)
+        stage.place(where, "learner.trainer:LearnerRank", index, config, queue, *models)
         for index, where in enumerate(plan.ranks)
     ]
     return Actors(

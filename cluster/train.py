@@ -7,11 +7,11 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from actors.prompts import PromptSource
 from cluster.checkpoint import Checkpoint, CheckpointStore, TrainState
 from cluster.live import Display
 from cluster.loop import Parts, run, within
 from cluster.plan import Plan
+from cluster.prepare import Prepared
 from cluster.reports import Reports
 from cluster.run_dir import RunDir
 from cluster.session import Actors, spawn_all
@@ -29,18 +29,13 @@ class Job:
     config: RunConfig
     plan: Plan
     run_dir: RunDir
-    model_dir: str
-    source: PromptSource
-    keep_rejected: bool
-    """The objective learns from whole groups."""
+    prepared: Prepared
     display: Display
 
 
 async def train(job: Job) -> dict[str, Any]:
     """The whole run; returns what ``summary.json`` holds. Ray is connected already."""
-    actors = spawn_all(
-        job.config, job.plan, job.run_dir, job.model_dir, keep_rejected=job.keep_rejected
-    )
+    actors = spawn_all(job.config, job.plan, job.run_dir, job.prepared)
     tracker = Tracker(
         job.config.wandb, job.run_dir.path, job.run_dir.path.name, job.config.model_dump()
     )
@@ -63,7 +58,7 @@ class Run:
         self._tracker = tracker
         self._store = CheckpointStore(job.run_dir.checkpoints, job.config.checkpoint.keep)
         self._heldout: list[Problem] = (
-            job.source.heldout(job.config.eval.problems) if job.config.data.heldout else []
+            job.prepared.source.heldout(job.config.eval.problems) if job.config.data.heldout else []
         )
         self._reports = Reports(
             job.config,
@@ -84,7 +79,7 @@ class Run:
             await self._restore(checkpoint)
         parts = Parts(
             config=self._config,
-            source=self._job.source,
+            source=self._job.prepared.source,
             queue=self._actors.queue,
             generators=self._actors.generators,
             learner=self._learner,

@@ -3,31 +3,40 @@
 from configs.errors import UserError
 from configs.schema import RunConfig
 from learner.loss import AS_PUBLISHED, Normalizer
+from learner.objectives.base import Need
 from learner.objectives.bind import Bound, bind
 
 FROZEN = {"ref_logits": "ref_logits_NV", "teacher_logits": "teacher_logits_NV"}
 """Needs that a frozen policy serves, and the fields of a view that they fill."""
+
+OF_SAMPLES: frozenset[Need] = frozenset({"advantages", "old_logprobs"})
+"""What only a sample of the policy has."""
 
 
 def bound_objective(config: RunConfig) -> Bound:
     """The run's objective with its numbers. Raises UserError, one line, for what it lacks."""
     name = config.learner.objective
     bound = bind(name, config.learner.objective_settings)
-    needs = bound.objective.needs
-    if "expert_batch" in needs and config.data.responses != "beside":
+    needs, responses = bound.objective.needs, config.data.responses
+    if "expert_batch" in needs and responses != "beside":
         raise UserError(
-            f"learner.objective={name} learns from given answers beside its own: set "
-            "data.responses=beside, and give each row of data.train a 'response'"
+            f"learner.objective={name} learns from given responses beside the policy's own, and "
+            f"data.responses is {responses}; set data.responses=beside"
+        )
+    if "expert_batch" not in needs and responses != "ignore" and needs & OF_SAMPLES:
+        raise UserError(
+            f"learner.objective={name} learns from the policy's own samples alone, and "
+            f"data.responses={responses} brings others; set it to ignore, or take chord_grpo"
+        )
+    if config.batch.drop_equal and not needs_rejected(bound):
+        raise UserError(
+            f"batch.drop_equal is for objectives that compare the rollouts of a group, and "
+            f"learner.objective={name} learns from accepted ones alone; leave it out"
         )
     if "advantages" in needs and bound.objective.advantages is None:
         raise UserError(f"learner.objective={name} needs advantages and does not say which")
     if "uniforms" in needs and bound.objective.uniforms is None:
         raise UserError(f"learner.objective={name} needs uniforms and does not say how many")
-    if "old_logprobs" in needs and config.data.responses == "instead":
-        raise UserError(
-            f"learner.objective={name} corrects for the policy that wrote an answer, and "
-            "data.responses=instead are answers that nobody drew: choose sft, dft or asft"
-        )
     if set(FROZEN) <= needs:
         raise UserError(f"learner.objective={name} needs {' and '.join(FROZEN)}: one of them only")
     _refuse_idle_teacher(config, bound)

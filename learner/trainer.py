@@ -97,8 +97,8 @@ class LearnerRank:
         self,
         rank: int,
         config: RunConfig,
-        model_dir: str,
         queue: Payloads,
+        model_dir: str,
         teacher_dir: str | None = None,
     ) -> None:
         """``teacher_dir``: of ``learner.teacher.model``. None: the teacher starts as the policy."""

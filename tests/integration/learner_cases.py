@@ -154,7 +154,7 @@ class Cases:
 
     async def started(self, stage: str) -> LearnerRank:
         config = configuration(self.world_size, stage)
-        learner = LearnerRank(self.rank, config, self.model_dir, Queue())
+        learner = LearnerRank(self.rank, config, Queue(), self.model_dir)
         await learner.start(await self.meeting_point(learner), "cpu", 10)
         return learner
 
