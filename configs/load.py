@@ -1,6 +1,7 @@
 """Compose a preset, further files, the environment and dotted overrides; check the result once."""
 
 import difflib
+import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -134,9 +135,15 @@ def _from_pairs(pairs: list[str]) -> DictConfig:
             raise ConfigError(f"{key}={value}: interpolation is for files, write the value")
         _require_known(key)
     try:
-        return OmegaConf.from_dotlist(pairs)
+        return OmegaConf.from_dotlist([_with_text_quoted(pair) for pair in pairs])
     except (OmegaConfBaseException, YAMLError) as error:
         raise ConfigError(f"cannot read {' '.join(pairs)!r}: {_one_line(error)}") from error
+
+
+def _with_text_quoted(pair: str) -> str:
+    """No key takes a mapping: a value that begins with a brace is a template, and not YAML."""
+    key, _, value = pair.partition("=")
+    return f"{key}={json.dumps(value)}" if value.startswith("{") else pair
 
 
 def _require_known(key: str) -> None:

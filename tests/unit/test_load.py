@@ -97,3 +97,8 @@ def test_every_leaf_of_the_schema_can_be_set():
 
     assert {"steps", "filter.length_budget", "learner.optimizer.betas"} <= keys
     assert "filter" not in keys
+
+
+@pytest.mark.parametrize("prompt", ["{problem}", "{problem} Hint: {answer}", '{problem} "so": yes'])
+def test_a_template_that_begins_with_a_brace_is_text(prompt: str):
+    assert load("tiny", [f"learner.teacher.prompt={prompt}"]).learner.teacher.prompt == prompt
