@@ -165,7 +165,12 @@ class LearnerConfig(Section):
     device. Needs ``zero_stage`` 1 or more."""
 
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Compute type. Gradients are accumulated and weights are kept in float32 either way."""
+    """Compute type. Gradients are accumulated in float32 either way."""
+
+    weights: Literal["float32", "bfloat16"] = "float32"
+    """Type of the weights that compute: ``bfloat16`` halves them and keeps a float32 master in the
+    optimizer, which starts from the rounded weights. Needs ``zero_stage`` 1 or more and ``dtype``
+    bfloat16."""
 
     micro_batch_tokens: int = Field(default=4096, gt=0)
     """Positions of one pack, which is one forward pass. A longer rollout gets a pack of its own."""
@@ -369,6 +374,16 @@ class RunConfig(Section):
             raise ValueError(
                 "learner.offload_optimizer=true needs learner.zero_stage of at least 1, got 0: "
                 "there the optimizer is not DeepSpeed's to move. Raise learner.zero_stage"
+            )
+        if self.learner.weights == "bfloat16" and self.learner.zero_stage == 0:
+            raise ValueError(
+                "learner.weights=bfloat16 needs learner.zero_stage of at least 1, got 0: there "
+                "nothing keeps a float32 master. Raise learner.zero_stage"
+            )
+        if self.learner.weights == "bfloat16" and self.learner.dtype == "float32":
+            raise ValueError(
+                "learner.weights=bfloat16 cannot compute in learner.dtype=float32. "
+                "Set learner.dtype=bfloat16 or learner.weights=float32"
             )
         room = self.engine.max_model_len - self.data.max_prompt_tokens
         if self.max_response_tokens > room:

@@ -38,10 +38,10 @@ def gather(engine: "Engine", model: PreTrainedModel, dtype: torch.dtype) -> dict
     weights: dict[str, Tensor] = {}
     for bucket in _buckets(model):
         with engine.gathered([parameter for _, parameter in bucket]):
-            if is_first:
-                for name, parameter in bucket:
-                    copy = parameter.detach().to("cpu", dtype, copy=True)
-                    weights[name] = copy.contiguous()
+            for name, parameter in bucket:
+                whole = parameter.detach() if parameter.dtype == dtype else engine.master(parameter)
+                if is_first:
+                    weights[name] = whole.to("cpu", dtype, copy=True).contiguous()
     return weights
 
 

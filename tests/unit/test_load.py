@@ -52,6 +52,14 @@ def test_numbers_are_numbers_and_a_misspelt_boolean_is_not_one():
             ["learner.zero_stage=0", "learner.offload_optimizer=true"],
             ["learner.offload_optimizer=true", "Raise learner.zero_stage"],
         ),
+        (
+            ["learner.zero_stage=0", "learner.weights=bfloat16", "learner.dtype=bfloat16"],
+            ["learner.weights=bfloat16", "Raise learner.zero_stage"],
+        ),
+        (
+            ["learner.weights=bfloat16", "learner.dtype=float32"],
+            ["learner.dtype=float32", "Set learner.dtype=bfloat16"],
+        ),
         (["missing.yaml"], ["missing.yaml", "does not exist"]),
     ],
 )

@@ -1,0 +1,176 @@
+"""More cases for the same processes: bfloat16 weights, LoRA, wrong sums, ways back.
+
+Each rank writes one JSON file: ``python -m tests.integration.learner_variants RANK WORLD_SIZE
+FOLDER``.
+"""
+
+import asyncio
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from safetensors.torch import load_file
+
+from learner.pack import Pack
+from learner.trainer import LearnerRank
+from tests.integration.learner_cases import STAGES, Cases, lease, sharding
+
+MASTER_STAGES = STAGES[1:]
+"""Where something keeps a float32 master of bfloat16 weights."""
+
+NUM_UNITS = 512
+BF16 = {"weights": "bfloat16", "dtype": "bfloat16"}
+
+
+class Variants(Cases):
+    async def run(self) -> None:
+        await super().run()
+        for stage in STAGES:
+            learner = await self.started(stage)
+            self.results[f"wrong sums {stage}"] = self.wrong_sums(stage)
+            self.results[f"way back {stage}"] = await self.there_and_back(learner, stage)
+            await learner.close()
+        for stage in MASTER_STAGES:
+            learner = await self.started(stage, **BF16)
+            self.results[f"units {stage}"] = self.units(stage)
+            self.results[f"bf16 gradient {stage}"] = self.gradient_error(stage, 8, 64, **BF16)
+            self.results[f"bf16 way back {stage}"] = await self.there_and_back(
+                learner, f"{stage}-bf16"
+            )
+            self.results[f"bf16 weights {stage}"] = await self.master_and_cast(learner, stage)
+            await learner.close()
+        for dtype in ("float32", "bfloat16"):
+            self.results[f"twice {dtype}"] = [await self.two_steps(dtype) for _ in range(2)]
+        stage = "0" if self.world_size == 1 else "3 offloaded"
+        self.results["losses"] = await self.losses(stage)
+
+    def wrong_sums(self, stage: str) -> dict[str, float]:
+        """The sharding test with each known fault of such trainers put in must not pass."""
+        faults = {
+            "mean of means": mean_of_means,
+            "per micro-step": global_per_micro_step,
+            "first and last": first_and_last,
+            "no boundary": without_boundary,
+        }
+        return {
+            name: self.gradient_error(stage, 8, 32, add_up=fault) for name, fault in faults.items()
+        }
+
+    def units(self, stage: str) -> list[float]:
+        """512 contributions of 1, over all ranks: in bfloat16 sums, 256 + 1 is 256."""
+        from learner.canary import Rows  # noqa: PLC0415 - after DS_ACCELERATOR is set
+        from learner.deepspeed_engine import Engine  # noqa: PLC0415
+
+        module = Rows(1)
+        sgd = torch.optim.SGD(module.parameters(), lr=1.0)
+        engine = Engine(module, sgd, clip=0.0, weights="bfloat16", **sharding(stage))
+        each = NUM_UNITS // self.world_size
+        for position in range(1, each + 1):
+            engine.backward(engine(torch.ones(1)), last=position == each)
+        engine.step()
+        with engine.gathered([module.weight_RC]):
+            arrived = -engine.master(module.weight_RC)
+        engine.destroy()
+        return [arrived.min().item(), arrived.max().item()]
+
+    async def there_and_back(self, learner: LearnerRank, name: str) -> dict[str, Any]:
+        """Saved, one step further, bad steps, taken back, and the same step again."""
+        folder = self.folder / f"way-back-{name}"
+        await learner.step(lease(0))
+        saved = await self.weights_hash(learner)
+        if self.rank == 0:
+            folder.mkdir()
+        torch.distributed.barrier()
+        await learner.save(str(folder))
+        loss = (await learner.step(lease(1))).loss
+        further = await self.weights_hash(learner)
+        bad = [await self.spoilt(learner, lambda logits: logits * math.nan)]
+        bad += [await self.spoilt(learner, self.with_infinite_gradient)]
+        bad += [await learner.step(lease(100))]
+        stayed = await self.weights_hash(learner)
+        await learner.load(str(folder))
+        back = await self.weights_hash(learner)
+        again = (await learner.step(lease(1))).loss
+        return {
+            "hashes": [saved, further, stayed, back, await self.weights_hash(learner)],
+            "losses": [loss, again],
+            "diverged": [metrics.diverged for metrics in bad],
+            "skipped": [metrics.skipped for metrics in bad],
+        }
+
+    async def master_and_cast(self, learner: LearnerRank, stage: str) -> dict[str, Any]:
+        folder = self.folder / f"master-{stage}"
+        if self.rank == 0:
+            folder.mkdir()
+        torch.distributed.barrier()
+        await learner.save(str(folder))
+        published = load_file((await learner.publish(str(self.folder / "bf16"), 1)).path)
+        saved = load_file(folder / "model/model.safetensors")
+        return {
+            "saved": sorted({str(weight.dtype) for weight in saved.values()}),
+            "published": sorted({str(weight.dtype) for weight in published.values()}),
+            "is cast": all(saved[name].bfloat16().equal(published[name]) for name in saved),
+            "has more bits": not all(
+                weight.bfloat16().float().equal(weight) for weight in saved.values()
+            ),
+        }
+
+    async def two_steps(self, dtype: str) -> str:
+        learner = await self.started("2", dtype=dtype)
+        for step in (0, 1):
+            await learner.step(lease(step))
+        result = await self.weights_hash(learner)
+        await learner.close()
+        return result
+
+    async def losses(self, stage: str) -> list[float]:
+        learner = await self.started(stage)
+        losses = [(await learner.step(lease(step))).loss for step in range(4)]
+        await learner.close()
+        return losses
+
+
+def mean_of_means(engine: Any, packs: Sequence[Pack], divisor: float) -> None:
+    """Every micro-batch divides by its own tokens: a token of a short one weighs more."""
+    num_means = len(packs) * torch.distributed.get_world_size()
+    _backward(engine, packs, [num_means * max(1, len(pack.targets_N)) for pack in packs])
+
+
+def global_per_micro_step(engine: Any, packs: Sequence[Pack], divisor: float) -> None:
+    """Counts tokens over the ranks, but forgets the other micro-batches of the step."""
+    counts = torch.tensor([len(pack.targets_N) for pack in packs])
+    torch.distributed.all_reduce(counts)
+    _backward(engine, packs, [len(packs) * max(1, count) for count in counts.tolist()])
+
+
+def first_and_last(engine: Any, packs: Sequence[Pack], divisor: float) -> None:
+    """What arrives where an offloaded optimizer keeps no sum."""
+    kept = [packs[0], packs[-1]]
+    _backward(engine, kept, [divisor] * len(kept))
+
+
+def without_boundary(engine: Any, packs: Sequence[Pack], divisor: float) -> None:
+    """DeepSpeed is left to guess which micro-batch is the last."""
+    with mock.patch.object(engine._engine, "set_gradient_accumulation_boundary"):
+        _backward(engine, packs, [divisor] * len(packs))
+
+
+def _backward(engine: Any, packs: Sequence[Pack], divisors: Sequence[float]) -> None:
+    for position, (pack, divisor) in enumerate(zip(packs, divisors, strict=True), start=1):
+        engine.backward(engine(pack)[0] / divisor, last=position == len(packs))
+
+
+def main() -> None:
+    rank, world_size, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+    cases = Variants(rank, world_size, folder)
+    asyncio.run(cases.run())
+    (folder / f"results-{rank}.json").write_text(json.dumps(cases.results))
+
+
+if __name__ == "__main__":
+    main()
