@@ -4,11 +4,12 @@ import difflib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from yaml import YAMLError
 
 from configs.errors import UserError
@@ -72,11 +73,25 @@ def load_resolved(path: Path) -> RunConfig:
 
 def known_keys(model: type[BaseModel] = RunConfig, prefix: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
-        section = field.annotation
-        if isinstance(section, type) and issubclass(section, BaseModel):
+        section = section_of(field)
+        if section is not None:
             yield from known_keys(section, f"{prefix}{name}.")
-        else:
+        if is_settable(field):
             yield prefix + name
+
+
+def section_of(field: FieldInfo) -> type[BaseModel] | None:
+    """The section that a field holds, one that may be None included."""
+    kinds = get_args(field.annotation) or (field.annotation,)
+    for kind in kinds:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None
+
+
+def is_settable(field: FieldInfo) -> bool:
+    """It has a value of its own, if only None in place of a section."""
+    return section_of(field) is not field.annotation
 
 
 def _preset_path(preset: str) -> Path:

@@ -153,6 +153,24 @@ class TeacherConfig(Section):
     """Where it computes: beside the policy, or in host memory."""
 
 
+class LoraConfig(Section):
+    """Train low-rank adapters of a frozen model. Any key of this section switches them on; engines
+    and checkpoints get the merged model all the same."""
+
+    rank: int = Field(default=16, gt=0)
+    """r: columns of an adapter's two matrices."""
+
+    alpha: int = Field(default=32, gt=0)
+    """What the adapter adds is multiplied by ``alpha / rank``."""
+
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of an adapter's inputs that is left out while training."""
+
+    targets: tuple[str, ...] | None = Field(default=None, strict=False)
+    """Last names of the linear layers that get an adapter, such as ``q_proj``. None: all but the
+    output head."""
+
+
 class LearnerConfig(Section):
     world_size: int = Field(default=1, gt=0)
     """Learner processes, one per device, that share the optimizer step."""
@@ -196,8 +214,15 @@ class LearnerConfig(Section):
 
     teacher: TeacherConfig = TeacherConfig()
 
+    rollback_after: int = Field(default=3, gt=0)
+    """Optimizer steps in a row with a loss or gradient that is not finite, after which the learner
+    goes back to the newest checkpoint. Each of them is skipped; twice is the end of the run."""
+
     deterministic: bool = True
     """Ask torch for kernels that give the same bits every time."""
+
+    lora: LoraConfig | None = None
+    """None: all weights are trained. ``{}``: adapters with the defaults below."""
 
     optimizer: OptimizerConfig = OptimizerConfig()
 

@@ -105,8 +105,8 @@ def engine_config(
 ) -> dict[str, Any]:
     """All that changes numbers is said: DeepSpeed's defaults have changed before (METHODS D9)."""
     return {
-        # The optimizer's gate decides alone: DeepSpeed's own skip leaves the gradients of a bad step
-        # in the offloaded sum of stages 1 and 2, and every later step is bad as well.
+        # The optimizer's gate decides alone: DeepSpeed's own skip leaves the gradients of a bad
+        # step in the offloaded sum of stages 1 and 2, and every later step is bad as well.
         "bf16": {"enabled": weights == "bfloat16", "check_grad_overflow": False},
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,  # the boundary is set by hand, see ``Engine.backward``
@@ -232,10 +232,17 @@ class Engine:
         return parameter.detach() if master is None else master.detach()  # None: it is frozen
 
     def save(self, directory: Path) -> None:
-        self._engine.save_checkpoint(str(directory), tag=STATE_TAG, save_latest=False)
+        """What is trained, and the optimizer; frozen weights come from the starting model."""
+        self._engine.save_checkpoint(
+            str(directory), tag=STATE_TAG, save_latest=False, exclude_frozen_parameters=True
+        )
 
     def load(self, directory: Path) -> None:
-        path, _ = self._engine.load_checkpoint(str(directory), tag=STATE_TAG)
+        is_whole = all(parameter.requires_grad for parameter in self.module.parameters())
+        with contextlib.redirect_stdout(None):
+            path, _ = self._engine.load_checkpoint(
+                str(directory), tag=STATE_TAG, load_module_strict=is_whole
+            )
         if path is None:
             raise ValueError(
                 f"{directory} holds no DeepSpeed state; resume from another checkpoint"

@@ -12,6 +12,7 @@ from configs.errors import UserError
 from configs.schema import RunConfig
 from learner import attention
 from learner.head import loss_sums
+from learner.lora import add_adapters
 from learner.objectives.bind import Bound, bind
 from learner.pack import Pack, Packing, build, plan
 from verifiers.types import Rollout
@@ -67,6 +68,8 @@ def load_policy(model_dir: str, config: RunConfig) -> PreTrainedModel:
     )
     _require_no_window(model, config)
     _require_same_loss(model, packing_of(config, model))
+    if config.learner.lora is not None:
+        add_adapters(model, config.learner.lora)
     if config.learner.activation_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     return model.train()

@@ -15,15 +15,36 @@ from unittest import mock
 
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
+from transformers import PreTrainedModel
 
-from learner.pack import Pack
+from learner.pack import Pack, build, plan
+from learner.policy import Policy, accumulate, load_policy, packing_of
+from learner.publish import gather
 from learner.trainer import LearnerRank
-from tests.integration.learner_cases import STAGES, Cases, lease, sharding
+from tests.integration.learner_cases import (
+    RESPONSES,
+    STAGES,
+    Cases,
+    configuration,
+    flat,
+    lease,
+    named,
+    reference_model,
+    relative,
+    rollouts,
+    sharding,
+    summed_nll,
+)
+from verifiers.types import Rollout
 
 MASTER_STAGES = STAGES[1:]
 """Where something keeps a float32 master of bfloat16 weights."""
 
 NUM_UNITS = 512
+LORA_STAGES = ("0", "2", "3", "3 offloaded")
+LORA_LR = 1.0
+LORA = {"lora": {"rank": 4, "alpha": 6}}
 BF16 = {"weights": "bfloat16", "dtype": "bfloat16"}
 
 
@@ -38,11 +59,24 @@ class Variants(Cases):
         for stage in MASTER_STAGES:
             learner = await self.started(stage, **BF16)
             self.results[f"units {stage}"] = self.units(stage)
-            self.results[f"bf16 gradient {stage}"] = self.gradient_error(stage, 8, 64, **BF16)
+            self.results[f"bf16 gradient {stage}"] = self.gradient_error(
+                stage, 8, 64, dtype="bfloat16", weights="bfloat16"
+            )
             self.results[f"bf16 way back {stage}"] = await self.there_and_back(
                 learner, f"{stage}-bf16"
             )
             self.results[f"bf16 weights {stage}"] = await self.master_and_cast(learner, stage)
+            await learner.close()
+        for stage in LORA_STAGES:
+            learner = await self.started(stage, **LORA)
+            self.results[f"lora {stage}"] = await self.lora(learner, stage)
+            self.results[f"lora way back {stage}"] = await self.there_and_back(
+                learner, f"{stage}-lora"
+            )
+            await learner.close()
+            learner = await self.started(stage, **LORA)
+            await learner.load(str(self.folder / f"way-back-{stage}-lora"))
+            self.results[f"lora resumed {stage}"] = await self.weights_hash(learner)
             await learner.close()
         for dtype in ("float32", "bfloat16"):
             self.results[f"twice {dtype}"] = [await self.two_steps(dtype) for _ in range(2)]
@@ -58,7 +92,7 @@ class Variants(Cases):
             "no boundary": without_boundary,
         }
         return {
-            name: self.gradient_error(stage, 8, 32, add_up=fault) for name, fault in faults.items()
+            name: self.gradient_error(stage, 8, 16, add_up=fault) for name, fault in faults.items()
         }
 
     def units(self, stage: str) -> list[float]:
@@ -120,6 +154,73 @@ class Variants(Cases):
             ),
         }
 
+    async def lora(self, learner: LearnerRank, stage: str) -> dict[str, Any]:
+        """One step of SGD, twice: here, and in plain torch in float64 from the same adapters."""
+        published = await learner.publish(str(self.folder / f"lora-{stage}"), 0)
+        kinds = {
+            "plain": {},
+            "recomputed": {"activation_checkpointing": True},
+            "bfloat16": {"dtype": "bfloat16"},
+        }
+        if stage in MASTER_STAGES:
+            kinds["bfloat16 weights"] = BF16
+        trained = [p for p in learner._model.parameters() if p.requires_grad]
+        return {
+            "fingerprint": published.fingerprint,
+            "errors": {kind: self.lora_error(stage, **kinds[kind]) for kind in kinds},
+            "num trained": sum(getattr(p, "ds_numel", p.numel()) for p in trained),
+        }
+
+    def lora_error(self, stage: str, **settings: Any) -> dict[str, float]:
+        from learner.deepspeed_engine import Engine  # noqa: PLC0415 - after DS_ACCELERATOR is set
+
+        config = configuration(self.world_size, stage, **LORA, **settings)
+        batch = rollouts(7, 8)
+        torch.manual_seed(1)
+        model = load_policy(self.model_dir, config)
+        with torch.no_grad():  # with a B of 0, A has no gradient
+            for name, parameter in model.named_parameters():
+                if ".lora_B." in name:
+                    parameter.normal_(std=0.1)
+        exact = PlainLora(reference_model(self.model_dir), named(model), scale=6.0 / 4)
+        sgd = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=LORA_LR)
+        engine = Engine(
+            Policy(model, getattr(torch, config.learner.dtype)),
+            sgd,
+            clip=0.0,
+            weights=config.learner.weights,
+            **sharding(stage),
+        )
+        before = gather(engine, model, torch.float32)
+        slots = plan(batch, self.world_size, packing_of(config, model))[self.rank]
+        accumulate(engine, [build(batch, slot) for slot in slots], sum(RESPONSES))
+        engine.step()
+        after = gather(engine, model, torch.float32)
+        with engine.gathered(list(model.parameters())):
+            as_peft = self.merged_by_peft(model) if config.learner.weights == "float32" else after
+        engine.destroy()
+        if self.rank > 0:
+            return {}
+        start = exact.merged()
+        exact.step(batch, lr=LORA_LR)
+        return {
+            "start": relative(flat(before), flat(start)),
+            "movement": relative(flat(after) - flat(before), flat(exact.merged()) - flat(start)),
+            "differs from peft": sum(not after[name].equal(as_peft[name]) for name in after),
+        }
+
+    @staticmethod
+    def merged_by_peft(model: PreTrainedModel) -> dict[str, Tensor]:
+        from peft.tuners.lora import Linear  # noqa: PLC0415 - takes seconds
+
+        weights = {name.replace(".base_layer", ""): p for name, p in named(model).items()}
+        for name, layer in model.named_modules():
+            if isinstance(layer, Linear):
+                weights[f"{name}.weight"] = weights[f"{name}.weight"] + layer.get_delta_weight(
+                    "default"
+                )
+        return weights
+
     async def two_steps(self, dtype: str) -> str:
         learner = await self.started("2", dtype=dtype)
         for step in (0, 1):
@@ -133,6 +234,49 @@ class Variants(Cases):
         losses = [(await learner.step(lease(step))).loss for step in range(4)]
         await learner.close()
         return losses
+
+
+class PlainLora:
+    """Adapters without peft: every adapted weight is made of its three parts in each step."""
+
+    def __init__(
+        self, model: PreTrainedModel, parameters: dict[str, Tensor], *, scale: float
+    ) -> None:
+        self._model = model
+        self._weights = {
+            name.replace(".base_layer", ""): weight.double()
+            for name, weight in parameters.items()
+            if ".lora_" not in name
+        }
+        self._adapters = {
+            name: weight.double().requires_grad_()
+            for name, weight in parameters.items()
+            if ".lora_" in name
+        }
+        self._scale = scale
+
+    def merged(self) -> dict[str, Tensor]:
+        return {name: weight.detach() for name, weight in self._with_adapters().items()}
+
+    def _with_adapters(self) -> dict[str, Tensor]:
+        result = dict(self._weights)
+        for name, up in self._adapters.items():
+            if ".lora_B." in name:
+                down = self._adapters[name.replace(".lora_B.", ".lora_A.")]
+                target = name.replace(".lora_B.default", "")
+                result[target] = result[target] + self._scale * up @ down
+        return result
+
+    def step(self, batch: list[Rollout], lr: float) -> None:
+        weights = self._with_adapters()
+
+        def model(input_ids: Tensor) -> Any:
+            return torch.func.functional_call(self._model, weights, (), {"input_ids": input_ids})
+
+        (summed_nll(model, batch) / sum(RESPONSES)).backward()
+        for adapter in self._adapters.values():
+            assert adapter.grad is not None
+            adapter.data -= lr * adapter.grad
 
 
 def mean_of_means(engine: Any, packs: Sequence[Pack], divisor: float) -> None:
@@ -150,6 +294,7 @@ def global_per_micro_step(engine: Any, packs: Sequence[Pack], divisor: float) ->
 
 def first_and_last(engine: Any, packs: Sequence[Pack], divisor: float) -> None:
     """What arrives where an offloaded optimizer keeps no sum."""
+    assert len(packs) > 2
     kept = [packs[0], packs[-1]]
     _backward(engine, kept, [divisor] * len(kept))
 
