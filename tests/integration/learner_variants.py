@@ -18,12 +18,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from learner.pack import Pack, build, plan
+from learner.pack import Pack, build, count, plan
 from learner.policy import Policy, accumulate, load_policy, packing_of
 from learner.publish import gather
 from learner.trainer import LearnerRank
 from tests.integration.learner_cases import (
-    RESPONSES,
     STAGES,
     Cases,
     configuration,
@@ -61,6 +60,9 @@ class Variants(Cases):
             self.results[f"units {stage}"] = self.units(stage)
             self.results[f"bf16 gradient {stage}"] = self.gradient_error(
                 stage, 8, 64, dtype="bfloat16", weights="bfloat16"
+            )
+            self.results[f"bf16 gradient, no tokens {stage}"] = self.gradient_error(
+                stage, 1, 16, dtype="bfloat16", weights="bfloat16"
             )
             self.results[f"bf16 way back {stage}"] = await self.there_and_back(
                 learner, f"{stage}-bf16"
@@ -160,6 +162,7 @@ class Variants(Cases):
         kinds = {
             "plain": {},
             "recomputed": {"activation_checkpointing": True},
+            "a rank without tokens": {"number": 1},
             "bfloat16": {"dtype": "bfloat16"},
         }
         if stage in MASTER_STAGES:
@@ -171,11 +174,12 @@ class Variants(Cases):
             "num trained": sum(getattr(p, "ds_numel", p.numel()) for p in trained),
         }
 
-    def lora_error(self, stage: str, **settings: Any) -> dict[str, float]:
+    def lora_error(self, stage: str, number: int = 8, **settings: Any) -> dict[str, float]:
         from learner.deepspeed_engine import Engine  # noqa: PLC0415 - after DS_ACCELERATOR is set
 
         config = configuration(self.world_size, stage, **LORA, **settings)
-        batch = rollouts(7, 8)
+        batch = rollouts(7, number)
+        divisor = count(batch).num_tokens
         torch.manual_seed(1)
         model = load_policy(self.model_dir, config)
         with torch.no_grad():  # with a B of 0, A has no gradient
@@ -193,7 +197,7 @@ class Variants(Cases):
         )
         before = gather(engine, model, torch.float32)
         slots = plan(batch, self.world_size, packing_of(config, model))[self.rank]
-        accumulate(engine, [build(batch, slot) for slot in slots], sum(RESPONSES))
+        accumulate(engine, [build(batch, slot) for slot in slots], divisor)
         engine.step()
         after = gather(engine, model, torch.float32)
         with engine.gathered(list(model.parameters())):
@@ -273,7 +277,7 @@ class PlainLora:
         def model(input_ids: Tensor) -> Any:
             return torch.func.functional_call(self._model, weights, (), {"input_ids": input_ids})
 
-        (summed_nll(model, batch) / sum(RESPONSES)).backward()
+        (summed_nll(model, batch) / count(batch).num_tokens).backward()
         for adapter in self._adapters.values():
             assert adapter.grad is not None
             adapter.data -= lr * adapter.grad
