@@ -13,7 +13,14 @@ from typing import Any
 import pytest
 
 from tests.integration.learner_cases import LAYOUTS, LR, STAGES, WARMUP
-from tests.integration.learner_variants import LORA_STAGES, MASTER_STAGES, NUM_UNITS
+from tests.integration.learner_variants import (
+    BOUNDARY_STAGES,
+    LORA_STAGES,
+    MASTER_STAGES,
+    NUM_UNITS,
+    SUM_STAGES,
+    WRONG_SUMS,
+)
 from tests.tiny_llama import write_tiny_llama
 
 ROOT = Path(__file__).parents[2]
@@ -179,13 +186,13 @@ def test_a_deepspeed_that_loses_gradients_is_refused_in_one_line(group):
     )
 
 
-@pytest.mark.parametrize("fault", ["mean of means", "per micro-step", "first and last"])
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("fault", WRONG_SUMS)
+@pytest.mark.parametrize("stage", SUM_STAGES)
 def test_a_known_wrong_sum_would_be_seen(group, stage, fault):
     assert group[f"wrong sums {stage}"][fault] > 1e-2
 
 
-@pytest.mark.parametrize("stage", ["1", "2", "1 offloaded", "2 offloaded"])
+@pytest.mark.parametrize("stage", BOUNDARY_STAGES)
 def test_a_forgotten_boundary_would_be_seen(group, stage):
     assert group[f"wrong sums {stage}"]["no boundary"] > 1e-2
 
@@ -217,14 +224,13 @@ def test_a_step_without_tokens_is_skipped_but_has_not_diverged(group, stage):
 
 
 @pytest.mark.parametrize("stage", MASTER_STAGES)
-def test_gradients_of_bfloat16_weights_are_added_in_float32(group, stage):
-    assert group[f"units {stage}"] == [NUM_UNITS, NUM_UNITS]
+def test_gradients_of_bfloat16_weights_are_added_in_float32(groups, stage):
+    assert groups(1)[f"units {stage}"] == [NUM_UNITS, NUM_UNITS]
 
 
 @pytest.mark.parametrize("stage", MASTER_STAGES)
 def test_bfloat16_weights_have_the_same_gradient_but_for_rounding(group, stage):
     assert 1e-5 < group[f"bf16 gradient {stage}"] < 5e-2
-    assert 1e-5 < group[f"bf16 gradient, no tokens {stage}"] < 5e-2
 
 
 @pytest.mark.parametrize("stage", MASTER_STAGES)
@@ -261,10 +267,9 @@ def test_a_step_of_adapters_equals_plain_torch(group, stage):
 
     assert errors["plain"]["start"] < 1e-6
     assert errors["plain"]["movement"] < 1e-5
-    assert errors["recomputed"]["movement"] < 1e-5
-    assert errors["a rank without tokens"]["movement"] < 1e-5
-    assert 1e-5 < errors["bfloat16"]["movement"] < 5e-2
-    assert errors.get("bfloat16 weights", errors["bfloat16"])["movement"] < 5e-2
+    assert errors["recomputed, a rank without tokens"]["movement"] < 1e-5
+    if stage in MASTER_STAGES:
+        assert 1e-5 < errors["bfloat16 weights"]["movement"] < 5e-2
 
 
 @pytest.mark.parametrize("stage", LORA_STAGES)
