@@ -10,6 +10,7 @@ import pytest
 
 from actors.replay import ReplayQueue
 from cluster import loop
+from cluster.bad_steps import BadSteps
 from cluster.loop import Parts
 from configs.errors import UserError
 from configs.load import load
@@ -344,6 +345,15 @@ async def test_steps_without_tokens_take_nobody_back(tmp_path: Path):
     assert await world.run() == 4
 
     assert not [line for line in world.log if line.startswith("roll back")]
+
+
+def test_a_step_without_tokens_neither_counts_nor_forgives():
+    bad_steps = BadSteps(limit=2)
+    steps = [(True, True), (True, False), (True, True), (False, False), (True, True)]
+
+    answers = [bad_steps.should_go_back(skipped=s, diverged=d) for s, d in steps]
+
+    assert answers == [False, False, True, False, False]
 
 
 async def test_going_back_in_vain_ends_the_run_with_one_line(tmp_path: Path):
