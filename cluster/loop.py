@@ -25,6 +25,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+from cluster.bad_steps import BadSteps
 from configs.errors import UserError
 from configs.schema import RunConfig
 from verifiers.types import Lease, Problem, PublishedWeights, Ticket
@@ -68,6 +69,8 @@ class Stepped(Protocol):
 
     @property
     def skipped(self) -> bool: ...
+    @property
+    def diverged(self) -> bool: ...
 
 
 class Learns(Protocol):
@@ -105,6 +108,8 @@ class Parts:
     reports: Reports
     checkpoint: Callable[[int, int], Awaitable[None]]
     """Commit this version, in which every ticket below the second number is trained."""
+    roll_back: Callable[[int], Awaitable[None]]
+    """Give the learner the newest checkpoint's weights, as this version."""
     evaluate: Callable[[int], Awaitable[None]]
     """Evaluate the version that the engines hold."""
     stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -195,6 +200,7 @@ async def learn(parts: Parts, start: int) -> int:
     """One optimizer step after another; returns the last version, published and committed."""
     config = parts.config
     version = published = committed = start
+    bad_steps = BadSteps(config.learner.rollback_after)
     end_ticket = 0
     while version < config.steps and not parts.stop.is_set():
         asked = now_us()
@@ -211,14 +217,17 @@ async def learn(parts: Parts, start: int) -> int:
         await parts.queue.ack(lease, skipped=metrics.skipped)
         stepped = now_us()
         version += 1
-        if version % config.sync_every == 0:
+        goes_back = bad_steps.should_go_back(skipped=metrics.skipped, diverged=metrics.diverged)
+        if goes_back:
+            await parts.roll_back(version)
+        if goes_back or version % config.sync_every == 0:
             await _publish(parts, version)
             published = version
         times = StepTimes(
             asked_us=asked, leased_us=leased, stepped_us=stepped, published_us=now_us()
         )
         await parts.reports.stepped(lease, metrics, times)
-        if version % config.checkpoint.every == 0:
+        if version % config.checkpoint.every == 0 and bad_steps.in_a_row == 0:
             await parts.checkpoint(version, end_ticket)
             committed = version
     if published < version:

@@ -17,6 +17,7 @@ from cluster.run_dir import RunDir
 from cluster.session import Actors, spawn_all
 from cluster.spawn import processes
 from cluster.tracker import Tracker
+from configs.errors import UserError
 from configs.schema import RunConfig
 from evaluation.evaluator import evaluate
 from verifiers.types import Problem
@@ -85,6 +86,7 @@ class Run:
             learner=self._learner,
             reports=self._reports,
             checkpoint=self._checkpoint,
+            roll_back=self._roll_back,
             evaluate=self._evaluate,
         )
         _stop_on_signal(parts.stop, self._job.display)
@@ -98,10 +100,14 @@ class Run:
         await self._evaluate(version)
         return await self._finish(version)
 
-    def _newest_checkpoint(self) -> Checkpoint | None:
+    def _newest_whole(self) -> Checkpoint | None:
         checkpoint, complaints = self._store.newest()
         for complaint in complaints:
             self._job.display.note(complaint)
+        return checkpoint
+
+    def _newest_checkpoint(self) -> Checkpoint | None:
+        checkpoint = self._newest_whole()
         if self._job.run_dir.is_resumed and checkpoint is None:
             self._job.display.note("no checkpoint yet: going on from the starting weights")
         return checkpoint
@@ -161,6 +167,22 @@ class Run:
         await asyncio.to_thread(self._store.commit, folder, state)
         await self._actors.queue.commit(version, self._store.oldest_ticket())
         await self._actors.recorder.event("checkpoint", step=version)
+
+    async def _roll_back(self, version: int) -> None:
+        """Weights, optimizer and rate as they were; versions and tickets go on."""
+        bad = f"{self._config.learner.rollback_after} optimizer steps in a row were not finite"
+        checkpoint = await asyncio.to_thread(self._newest_whole)
+        if checkpoint is None:
+            raise UserError(f"{bad}, and there is no checkpoint yet to go back to")
+        await within(
+            self._learner.load(checkpoint.path),
+            self._config.cluster.wait_timeout_s,
+            f"the learner to go back to step {checkpoint.state.step}",
+        )
+        await self._actors.recorder.event("rolled_back", step=version, to=checkpoint.state.step)
+        self._job.display.note(
+            f"step {version}: {bad}; going on from the weights of step {checkpoint.state.step}"
+        )
 
     async def _evaluate(self, version: int) -> None:
         """What the engines hold now, on the held-out problems; kept for the summary."""

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from configs.load import preset_names
+from configs.load import is_settable, preset_names, section_of
 from configs.schema import RunConfig
 
 HEAD = """# Configuration
@@ -29,28 +29,28 @@ shows the resolved configuration, the placement and the arithmetic of a batch, a
 
 def page() -> str:
     parts = [HEAD.format(presets=", ".join(f"`{name}`" for name in preset_names()))]
-    top = [(name, field) for name, field in RunConfig.model_fields.items() if not _section(field)]
-    parts.append("## Top level\n\n" + _table("", top))
+    parts.append("## Top level\n\n" + _table("", RunConfig))
     parts += _sections(RunConfig, "")
     return "\n".join(parts)
 
 
 def _sections(model: type[BaseModel], prefix: str) -> Iterator[str]:
     for name, field in model.model_fields.items():
-        section = _section(field)
+        section = section_of(field)
         if section is None:
             continue
-        leaves = [item for item in section.model_fields.items() if not _section(item[1])]
         intro = inspect.cleandoc(section.__doc__ or "")
         title = f"## `{prefix}{name}`\n"
-        table = _table(f"{prefix}{name}.", leaves)
+        table = _table(f"{prefix}{name}.", section)
         yield "\n".join(filter(None, [title, intro and f"{intro}\n", table]))
         yield from _sections(section, f"{prefix}{name}.")
 
 
-def _table(prefix: str, fields: list[tuple[str, FieldInfo]]) -> str:
+def _table(prefix: str, section: type[BaseModel]) -> str:
     rows = ["| key | default | meaning |", "|---|---|---|"]
-    for name, field in fields:
+    for name, field in section.model_fields.items():
+        if not is_settable(field):
+            continue
         meaning = " ".join((field.description or "").split())
         meaning = meaning.replace("|", "\\|").replace("``", "`")
         rows.append(f"| `{prefix}{name}` | {_default(field)} | {meaning} |")
@@ -60,11 +60,6 @@ def _table(prefix: str, fields: list[tuple[str, FieldInfo]]) -> str:
 def _default(field: FieldInfo) -> str:
     value: Any = field.default
     return "required" if value is PydanticUndefined else f"`{value}`"
-
-
-def _section(field: FieldInfo) -> type[BaseModel] | None:
-    kind = field.annotation
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
 if __name__ == "__main__":

@@ -5,11 +5,12 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from yaml import YAMLError
 
 from configs.errors import UserError
@@ -17,6 +18,9 @@ from configs.schema import JudgeConfig, RunConfig
 
 PRESETS = Path(__file__).parent / "presets"
 ENVIRONMENT_PREFIX = "LACONIC__"
+TEXTS = ("data.system_prompt", "data.suffix", "learner.teacher.prompt")
+"""Keys whose values may begin with a brace."""
+
 OPEN_SECTION = "learner.objective_settings."
 """Its keys are those of the objective, which may be somebody's own."""
 
@@ -73,11 +77,25 @@ def load_resolved(path: Path) -> RunConfig:
 
 def known_keys(model: type[BaseModel] = RunConfig, prefix: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
-        section = field.annotation
-        if isinstance(section, type) and issubclass(section, BaseModel):
+        section = section_of(field)
+        if section is not None:
             yield from known_keys(section, f"{prefix}{name}.")
-        else:
+        if is_settable(field):
             yield prefix + name
+
+
+def section_of(field: FieldInfo) -> type[BaseModel] | None:
+    """The section that a field holds, one that may be None included."""
+    kinds = get_args(field.annotation) or (field.annotation,)
+    for kind in kinds:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None
+
+
+def is_settable(field: FieldInfo) -> bool:
+    """It has a value of its own, if only None in place of a section."""
+    return section_of(field) is not field.annotation
 
 
 def _preset_path(preset: str) -> Path:
@@ -141,9 +159,10 @@ def _from_pairs(pairs: list[str]) -> DictConfig:
 
 
 def _with_text_quoted(pair: str) -> str:
-    """No key takes a mapping: a value that begins with a brace is a template, and not YAML."""
+    """To YAML, what begins with a brace is a mapping."""
     key, _, value = pair.partition("=")
-    return f"{key}={json.dumps(value)}" if value.startswith("{") else pair
+    is_text = key in TEXTS and value.startswith("{")
+    return f"{key}={json.dumps(value)}" if is_text else pair
 
 
 def _require_known(key: str) -> None:

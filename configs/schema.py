@@ -177,6 +177,24 @@ class TeacherConfig(Section):
         return prompt
 
 
+class LoraConfig(Section):
+    """Train low-rank adapters of a frozen model. Any key of this section switches them on; engines
+    and checkpoints get the merged model all the same."""
+
+    rank: int = Field(default=16, gt=0)
+    """r: columns of an adapter's two matrices."""
+
+    alpha: int = Field(default=32, gt=0)
+    """What the adapter adds is multiplied by ``alpha / rank``."""
+
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of an adapter's inputs that is left out while training."""
+
+    targets: tuple[str, ...] | None = Field(default=None, strict=False)
+    """Last names of the linear layers that get an adapter, such as ``q_proj``. None: all but the
+    output head."""
+
+
 class LearnerConfig(Section):
     world_size: int = Field(default=1, gt=0)
     """Learner processes, one per device, that share the optimizer step."""
@@ -189,7 +207,12 @@ class LearnerConfig(Section):
     device. Needs ``zero_stage`` 1 or more."""
 
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Compute type. Gradients are accumulated and weights are kept in float32 either way."""
+    """Compute type. Gradients are accumulated in float32 either way."""
+
+    weights: Literal["float32", "bfloat16"] = "float32"
+    """Type of the weights that compute: ``bfloat16`` halves them and keeps a float32 master in the
+    optimizer, which starts from the rounded weights. Needs ``zero_stage`` 1 or more and ``dtype``
+    bfloat16."""
 
     micro_batch_tokens: int = Field(default=4096, gt=0)
     """Positions of one pack, which is one forward pass. A longer rollout gets a pack of its own."""
@@ -217,8 +240,15 @@ class LearnerConfig(Section):
 
     teacher: TeacherConfig = TeacherConfig()
 
+    rollback_after: int = Field(default=3, gt=0)
+    """Optimizer steps in a row with a loss or gradient that is not finite, after which the learner
+    goes back to the newest checkpoint. Each of them is skipped; twice is the end of the run."""
+
     deterministic: bool = True
     """Ask torch for kernels that give the same bits every time."""
+
+    lora: LoraConfig | None = None
+    """None: all weights are trained. ``{}``: adapters with the defaults below."""
 
     optimizer: OptimizerConfig = OptimizerConfig()
 
@@ -400,6 +430,16 @@ class RunConfig(Section):
             raise ValueError(
                 "learner.offload_optimizer=true needs learner.zero_stage of at least 1, got 0: "
                 "there the optimizer is not DeepSpeed's to move. Raise learner.zero_stage"
+            )
+        if self.learner.weights == "bfloat16" and self.learner.zero_stage == 0:
+            raise ValueError(
+                "learner.weights=bfloat16 needs learner.zero_stage of at least 1, got 0: there "
+                "nothing keeps a float32 master. Raise learner.zero_stage"
+            )
+        if self.learner.weights == "bfloat16" and self.learner.dtype == "float32":
+            raise ValueError(
+                "learner.weights=bfloat16 cannot compute in learner.dtype=float32. "
+                "Set learner.dtype=bfloat16 or learner.weights=float32"
             )
         room = self.engine.max_model_len - self.data.max_prompt_tokens
         if self.max_response_tokens > room:

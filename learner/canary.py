@@ -8,7 +8,7 @@ writes down, as minus the weights, the list of what arrived. It must be all ones
 import torch
 from torch import Tensor
 
-from learner.deepspeed_engine import PERSISTENT_ELEMENTS, VERSION, Engine
+from learner.deepspeed_engine import PERSISTENT_ELEMENTS, VERSION, Engine, Weights
 
 NUM_MICRO_BATCHES = 4
 """With two, the first and the last arrive and the fault is invisible."""
@@ -17,22 +17,27 @@ NUM_COLUMNS = PERSISTENT_ELEMENTS
 """Wide enough that ZeRO-3 really shards the weight."""
 
 
-class _Rows(torch.nn.Module):
+class Rows(torch.nn.Module):
     def __init__(self, num_rows: int) -> None:
         super().__init__()
         self.weight_RC = torch.nn.Parameter(torch.zeros(num_rows, NUM_COLUMNS))
 
     def forward(self, choice_R: Tensor) -> Tensor:
-        return (choice_R @ self.weight_RC).sum()
+        return (choice_R.to(self.weight_RC.dtype) @ self.weight_RC).sum()
 
 
-def delivered(zero_stage: int, offload_optimizer: bool) -> Tensor:
+def delivered(zero_stage: int, offload_optimizer: bool, weights: Weights) -> Tensor:
     """How much of each micro-batch's gradient reached the optimizer; collective."""
     rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
-    module = _Rows(world_size * NUM_MICRO_BATCHES)
+    module = Rows(world_size * NUM_MICRO_BATCHES)
     optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
     engine = Engine(
-        module, optimizer, zero_stage=zero_stage, clip=0.0, offload_optimizer=offload_optimizer
+        module,
+        optimizer,
+        zero_stage=zero_stage,
+        clip=0.0,
+        offload_optimizer=offload_optimizer,
+        weights=weights,
     )
     for k in range(NUM_MICRO_BATCHES):
         choice_R = torch.zeros(world_size * NUM_MICRO_BATCHES, device=engine.device)
@@ -45,8 +50,10 @@ def delivered(zero_stage: int, offload_optimizer: bool) -> Tensor:
     return arrived_RC
 
 
-def require_all_delivered(zero_stage: int, offload_optimizer: bool = False) -> None:
-    arrived_RC = delivered(zero_stage, offload_optimizer)
+def require_all_delivered(
+    zero_stage: int, offload_optimizer: bool = False, weights: Weights = "float32"
+) -> None:
+    arrived_RC = delivered(zero_stage, offload_optimizer, weights)
     if not torch.equal(arrived_RC, torch.ones_like(arrived_RC)):
         shares = ", ".join(f"{share:.2f}" for share in arrived_RC.mean(dim=1).tolist())
         raise RuntimeError(

@@ -27,6 +27,9 @@ OLDEST = (0, 19, 4)
 
 STATE_TAG = "state"
 
+Weights = Literal["float32", "bfloat16"]
+"""Type of the weights that compute; gradients and optimizer state are float32 either way."""
+
 BUCKET_ELEMENTS = 50_000_000
 """Gradients or weights moved in one collective (0.2 GB); DeepSpeed's default buffers take 2 GB."""
 
@@ -97,14 +100,21 @@ def connect(
     deepspeed.init_distributed(dist_backend=backend, verbose=False)
 
 
-def engine_config(zero_stage: int, clip: float, offload_optimizer: bool) -> dict[str, Any]:
+def engine_config(
+    zero_stage: int, clip: float, offload_optimizer: bool, weights: Weights
+) -> dict[str, Any]:
     """All that changes numbers is said: DeepSpeed's defaults have changed before (METHODS D9)."""
     return {
+        # The optimizer's gate decides alone: DeepSpeed's own skip leaves the gradients of a bad
+        # step in the offloaded sum of stages 1 and 2, and every later step is bad as well.
+        "bf16": {"enabled": weights == "bfloat16", "check_grad_overflow": False},
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,  # the boundary is set by hand, see ``Engine.backward``
         # Stage 0 is clipped by ``Engine.step``: DeepSpeed would keep the norm to itself.
         "gradient_clipping": clip if zero_stage > 0 else 0.0,
+        # Gradients in bfloat16 are added, and reduced over the ranks, in float32.
         "data_types": {"grad_accum_dtype": "fp32"},
+        "communication_data_type": "fp32",
         "zero_optimization": {
             "stage": zero_stage,
             "reduce_bucket_size": BUCKET_ELEMENTS,
@@ -141,7 +151,8 @@ def _quiet() -> None:
 class Engine:
     """A module whose gradients and optimizer state DeepSpeed shards over the ranks.
 
-    Weights, gradients and optimizer state are float32. One optimizer step is
+    Gradients and optimizer state are float32, and with ``weights="bfloat16"`` so is the master that
+    the optimizer updates. One optimizer step is
     ``backward(…, last=False)``, …, ``backward(…, last=True)``, ``step()``, and every rank calls
     ``backward`` equally often.
     """
@@ -154,16 +165,18 @@ class Engine:
         zero_stage: int,
         clip: float,
         offload_optimizer: bool = False,
+        weights: Weights = "float32",
     ) -> None:
         self.zero_stage = zero_stage
         self._clip = clip
         self._norm = 0.0
         self._world_size = torch.distributed.get_world_size()
-        self._engine: Any = deepspeed.initialize(
-            model=module,
-            optimizer=optimizer,
-            config=engine_config(zero_stage, clip, offload_optimizer),
-        )[0]
+        with contextlib.redirect_stdout(None):  # the bfloat16 optimizer prints memory statistics
+            self._engine: Any = deepspeed.initialize(
+                model=module,
+                optimizer=optimizer,
+                config=engine_config(zero_stage, clip, offload_optimizer, weights),
+            )[0]
 
     @property
     def device(self) -> torch.device:
@@ -211,11 +224,25 @@ class Engine:
         with deepspeed.zero.GatheredParameters(parameters, enabled=self.zero_stage == 3):
             yield
 
+    def master(self, parameter: torch.nn.Parameter) -> Tensor:
+        """What the optimizer updates, whole on every rank, of a gathered parameter. Collective."""
+        if parameter.dtype == torch.float32:
+            return parameter.detach()
+        master = deepspeed.utils.safe_get_full_fp32_param(parameter)
+        return parameter.detach() if master is None else master.detach()  # None: it is frozen
+
     def save(self, directory: Path) -> None:
-        self._engine.save_checkpoint(str(directory), tag=STATE_TAG, save_latest=False)
+        """What is trained, and the optimizer; frozen weights come from the starting model."""
+        self._engine.save_checkpoint(
+            str(directory), tag=STATE_TAG, save_latest=False, exclude_frozen_parameters=True
+        )
 
     def load(self, directory: Path) -> None:
-        path, _ = self._engine.load_checkpoint(str(directory), tag=STATE_TAG)
+        is_whole = all(parameter.requires_grad for parameter in self.module.parameters())
+        with contextlib.redirect_stdout(None):
+            path, _ = self._engine.load_checkpoint(
+                str(directory), tag=STATE_TAG, load_module_strict=is_whole
+            )
         if path is None:
             raise ValueError(
                 f"{directory} holds no DeepSpeed state; resume from another checkpoint"

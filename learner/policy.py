@@ -14,6 +14,7 @@ from configs.schema import RunConfig
 from learner import attention
 from learner.examples import supervise
 from learner.head import MEASURES, Frozen, take_over
+from learner.lora import add_adapters
 from learner.loss import StepLoss
 from learner.objectives.bind import bind
 from learner.pack import Pack, Packing, build, plan
@@ -60,6 +61,8 @@ class Policy(torch.nn.Module):
 
 def load_policy(model_dir: str, config: RunConfig) -> PreTrainedModel:
     model = load_model(model_dir, config)
+    if config.learner.lora is not None:
+        add_adapters(model, config.learner.lora)
     if config.learner.activation_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     return model.train()

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from learner.lora import Weight, plain_weights
 from verifiers.fingerprint import Fingerprint
 from verifiers.types import PublishedWeights
 
@@ -30,31 +31,33 @@ WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".index.json"
 
 
 def gather(engine: "Engine", model: PreTrainedModel, dtype: torch.dtype) -> dict[str, Tensor]:
-    """The whole weights on rank 0's CPU, cast; empty elsewhere. Collective.
+    """The whole weights on rank 0's CPU, cast, adapters merged; empty elsewhere. Collective.
 
     A tied output matrix appears once, under the name of the embedding.
     """
     is_first = torch.distributed.get_rank() == 0
     weights: dict[str, Tensor] = {}
     for bucket in buckets(model):
-        with engine.gathered([parameter for _, parameter in bucket]):
-            if is_first:
-                for name, parameter in bucket:
-                    copy = parameter.detach().to("cpu", dtype, copy=True)
-                    weights[name] = copy.contiguous()
+        with engine.gathered([part for weight in bucket for part in weight.parts]):
+            for weight in bucket:
+                is_exact = len(weight.parts) == 1 and weight.parts[0].dtype == dtype
+                parts = [p.detach() if is_exact else engine.master(p) for p in weight.parts]
+                if is_first:
+                    copy = weight.merged(parts).to("cpu", dtype, copy=True)
+                    weights[weight.name] = copy.contiguous()
     return weights
 
 
-def buckets(model: PreTrainedModel) -> Iterator[list[tuple[str, torch.nn.Parameter]]]:
-    bucket: list[tuple[str, torch.nn.Parameter]] = []
+def buckets(model: PreTrainedModel) -> Iterator[list[Weight]]:
+    bucket: list[Weight] = []
     size = 0
-    for name, parameter in model.named_parameters():
+    for weight in plain_weights(model):
         # Under ZeRO-3 a parameter is empty here and keeps its real size beside it.
-        num_elements = getattr(parameter, "ds_numel", parameter.numel())
+        num_elements = sum(getattr(part, "ds_numel", part.numel()) for part in weight.parts)
         if bucket and size + num_elements > GATHER_ELEMENTS:
             yield bucket
             bucket, size = [], 0
-        bucket.append((name, parameter))
+        bucket.append(weight)
         size += num_elements
     yield bucket
 

@@ -73,10 +73,11 @@ class Teacher:
         """Move by ``refresh_share`` to the policy's weights; 1 is a copy. Collective."""
         ours = dict(self._model.named_parameters())
         for bucket in buckets(policy):
-            with engine.gathered([parameter for _, parameter in bucket]):
-                for name, theirs in bucket:
-                    target = theirs.detach().to(ours[name].device, ours[name].dtype)
-                    ours[name].lerp_(target, self._settings.refresh_share)
+            with engine.gathered([part for weight in bucket for part in weight.parts]):
+                for weight in bucket:
+                    mine = ours[weight.name]
+                    theirs = weight.merged([part.detach() for part in weight.parts])
+                    mine.lerp_(theirs.to(mine.device, mine.dtype), self._settings.refresh_share)
 
     def save(self, folder: Path) -> None:
         """A frozen one is where it came from."""

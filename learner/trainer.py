@@ -79,6 +79,8 @@ class StepMetrics:
     lr: float
     skipped: bool
     """The weights, the optimizer and the rate stayed as they were."""
+    diverged: bool
+    """Skipped since the loss or the gradient was not finite, not for lack of tokens."""
     seconds: float
     fetch_s: float
     compute_s: float
@@ -138,7 +140,9 @@ class LearnerRank:
         timeout_s = self._config.cluster.wait_timeout_s
         deepspeed_engine.connect(self._rank, settings.world_size, address, device, timeout_s)
         started = time.perf_counter()
-        canary.require_all_delivered(settings.zero_stage, settings.offload_optimizer)
+        canary.require_all_delivered(
+            settings.zero_stage, settings.offload_optimizer, settings.weights
+        )
         canary_s = time.perf_counter() - started
         self._model = load_policy(self._model_dir, self._config)
         num_parameters = sum(parameter.numel() for parameter in self._model.parameters())
@@ -150,6 +154,7 @@ class LearnerRank:
             zero_stage=settings.zero_stage,
             clip=settings.optimizer.clip,
             offload_optimizer=settings.offload_optimizer,
+            weights=settings.weights,
         )
         self._teacher = self._load_teacher()
         self._warn_of_short_run(total_steps)
@@ -193,6 +198,7 @@ class LearnerRank:
             grad_norm=self._engine.grad_norm if divisor > 0 else 0.0,
             lr=lr,
             skipped=not applied,
+            diverged=divisor > 0 and not applied,
             seconds=finished - started,
             fetch_s=fetched - started,
             compute_s=finished - fetched,

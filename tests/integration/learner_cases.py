@@ -1,13 +1,12 @@
 """What ``test_learner`` runs in the processes of a learner group, and measures there.
 
-Starting processes is the slow part, so each rank works through every case and writes one JSON file.
-``python -m tests.integration.learner_cases RANK WORLD_SIZE FOLDER``.
+Starting processes is the slow part, so each rank works through every case, those of
+``learner_variants`` included.
 """
 
 import asyncio
 import json
 import math
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +34,7 @@ LR, BETAS, CLIP, WARMUP, DECAY = 1e-3, (0.9, 0.95), 0.5, 4, 0.1
 
 LAYOUTS = {
     # name: (rollouts of the step, tokens of a micro-batch)
-    "one rollout per micro-batch": (8, 32),
+    "one rollout per micro-batch": (8, 16),
     "one micro-batch per rank": (8, 4096),
     "ranks with unequal work": (7, 64),
     "a rank without tokens": (1, 16),
@@ -116,7 +115,7 @@ def lease(step: int) -> Lease:
     )
 
 
-def summed_nll(model: PreTrainedModel, batch: list[Rollout]) -> Tensor:
+def summed_nll(model: Callable[..., Any], batch: list[Rollout]) -> Tensor:
     """One rollout at a time: no padding, no packing, nothing to get wrong."""
     total = torch.zeros((), dtype=torch.float64)
     for rollout in batch:
@@ -152,8 +151,8 @@ class Cases:
         self.results: dict[str, Any] = {}
         self.model_dir = str(folder / "model")
 
-    async def started(self, stage: str) -> LearnerRank:
-        config = configuration(self.world_size, stage)
+    async def started(self, stage: str, **settings: Any) -> LearnerRank:
+        config = configuration(self.world_size, stage, **settings)
         learner = LearnerRank(self.rank, config, Queue(), self.model_dir)
         await learner.start(await self.meeting_point(learner), "cpu", 10)
         return learner
@@ -195,22 +194,28 @@ class Cases:
         bf16 = self.gradient_error(stage, 8, 64, dtype="bfloat16", activation_checkpointing=True)
         return plain | {"float32, recomputed": recomputed, "bfloat16, recomputed": bf16}
 
-    def gradient_error(self, stage: str, number: int, tokens: int, **learner: Any) -> float:
+    def gradient_error(
+        self,
+        stage: str,
+        number: int,
+        tokens: int,
+        add_up: Callable[..., Any] = accumulate,
+        **learner: Any,
+    ) -> float:
         from learner.deepspeed_engine import Engine  # noqa: PLC0415 - after DS_ACCELERATOR is set
 
         batch = rollouts(7, number)
         config = configuration(self.world_size, stage, micro_batch_tokens=tokens, **learner)
         model = load_policy(self.model_dir, config)
-        before = named(model)
         module = Policy(model, getattr(torch, config.learner.dtype))
         sgd = torch.optim.SGD(model.parameters(), lr=1.0)
-        engine = Engine(module, sgd, clip=0.0, **sharding(stage))
+        engine = Engine(module, sgd, clip=0.0, weights=config.learner.weights, **sharding(stage))
+        before = gather(engine, model, torch.float32)
         slots = plan(batch, self.world_size, packing_of(config, model))[self.rank]
         supervised = supervise(batch, SFT, "global_tokens", "")
         divisor = denominator("global_tokens", count(supervised, "all"), 12)
         loss = StepLoss(objective=SFT, divisors={"all": divisor})
-        packs = [MicroBatch(pack=build(batch, supervised, slot)) for slot in slots]
-        accumulate(engine, packs, loss)
+        add_up(engine, [MicroBatch(pack=build(batch, supervised, slot)) for slot in slots], loss)
         engine.step()
         after = gather(engine, model, torch.float32)
         engine.destroy()
@@ -396,14 +401,3 @@ class Cases:
         except ValueError as error:
             return str(error)
         return ""
-
-
-def main() -> None:
-    rank, world_size, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
-    cases = Cases(rank, world_size, folder)
-    asyncio.run(cases.run())
-    (folder / f"results-{rank}.json").write_text(json.dumps(cases.results))
-
-
-if __name__ == "__main__":
-    main()

@@ -4,13 +4,23 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.integration.learner_cases import LAYOUTS, LR, STAGES, WARMUP
+from tests.integration.learner_variants import (
+    BOUNDARY_STAGES,
+    LORA_STAGES,
+    MASTER_STAGES,
+    NUM_UNITS,
+    SUM_STAGES,
+    WRONG_SUMS,
+)
 from tests.tiny_llama import write_tiny_llama
 
 ROOT = Path(__file__).parents[2]
@@ -26,41 +36,53 @@ class Group:
         return self.ranks[0][case]
 
 
+@pytest.fixture(scope="module")
+def groups(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Group]:
+    """By the number of ranks; each is run once."""
+
+    @cache
+    def group_of(num_ranks: int) -> Group:
+        return run_group(num_ranks, tmp_path_factory.mktemp("learner"))
+
+    return group_of
+
+
 @pytest.fixture(scope="module", params=[1, 2], ids=["one rank", "two ranks"])
-def group(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Group:
-    folder = tmp_path_factory.mktemp("learner")
-    write_tiny_llama(folder / "model", seed=0)
+def group(request: pytest.FixtureRequest, groups: Callable[[int], Group]) -> Group:
+    return groups(request.param)
+
+
+def run_group(num_ranks: int, folder: Path) -> Group:
+    write_tiny_llama(folder / "model", seed=0, spread=0.05)
     settings = json.loads((folder / "model/config.json").read_text())
     settings["dtype"] = "bfloat16"  # as most models say; the learner holds float32 all the same
     (folder / "model/config.json").write_text(json.dumps(settings))
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "tests.integration.learner_cases"]
+    command = [sys.executable, "-m", "tests.integration.learner_variants"]
     processes = [
         subprocess.Popen(
-            [*command, str(rank), str(request.param), str(folder)],
-            cwd=ROOT,
-            env=environment,
+            [*command, str(rank), str(num_ranks), str(folder)], cwd=ROOT, env=environment
         )
-        for rank in range(request.param)
+        for rank in range(num_ranks)
     ]
     try:
-        assert [process.wait(timeout=240) for process in processes] == [0] * request.param
+        assert [process.wait(timeout=240) for process in processes] == [0] * num_ranks
     finally:
         for process in processes:
             process.kill()
-    files = [folder / f"results-{rank}.json" for rank in range(request.param)]
+    files = [folder / f"results-{rank}.json" for rank in range(num_ranks)]
     return Group([json.loads(file.read_text()) for file in files])
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_gradient_is_that_of_one_process_however_the_batch_is_split(group, stage, layout):
-    assert group[f"gradients {stage}"][f"float32, {layout}"] < 1e-5
+    assert group[f"gradients {stage}"][f"float32, {layout}"] < 1e-6
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_recomputed_activations_give_the_same_gradient(group, stage):
-    assert group[f"gradients {stage}"]["float32, recomputed"] < 1e-5
+    assert group[f"gradients {stage}"]["float32, recomputed"] < 1e-6
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -162,3 +184,112 @@ def test_a_deepspeed_that_loses_gradients_is_refused_in_one_line(group):
     assert group["old version"] == (
         "DeepSpeed 0.18.9 can lose gradients: install deepspeed>=0.19.4"
     )
+
+
+@pytest.mark.parametrize("fault", WRONG_SUMS)
+@pytest.mark.parametrize("stage", SUM_STAGES)
+def test_a_known_wrong_sum_would_be_seen(group, stage, fault):
+    assert group[f"wrong sums {stage}"][fault] > 1e-2
+
+
+@pytest.mark.parametrize("stage", BOUNDARY_STAGES)
+def test_a_forgotten_boundary_would_be_seen(group, stage):
+    assert group[f"wrong sums {stage}"]["no boundary"] > 1e-2
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_going_back_after_bad_steps_restores_every_bit(group, stage):
+    check_way_back(group[f"way back {stage}"])
+
+
+@pytest.mark.parametrize("stage", MASTER_STAGES)
+def test_going_back_restores_every_bit_of_the_master_too(group, stage):
+    check_way_back(group[f"bf16 way back {stage}"])
+
+
+def check_way_back(way: dict[str, Any]) -> None:
+    """Saved, one step further, three bad steps, taken back, and the same step again."""
+    saved, further, stayed, back, again = way["hashes"]
+
+    assert saved == back != further
+    assert further == stayed == again
+    assert way["losses"][0] == way["losses"][1]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_step_without_tokens_is_skipped_but_has_not_diverged(group, stage):
+    for rank in group.ranks:
+        way = rank[f"way back {stage}"]
+        assert (way["skipped"], way["diverged"]) == ([True, True, True], [True, True, False])
+
+
+@pytest.mark.parametrize("stage", MASTER_STAGES)
+def test_gradients_of_bfloat16_weights_are_added_in_float32(groups, stage):
+    assert groups(1)[f"units {stage}"] == [NUM_UNITS, NUM_UNITS]
+
+
+@pytest.mark.parametrize("stage", MASTER_STAGES)
+def test_bfloat16_weights_have_the_same_gradient_but_for_rounding(group, stage):
+    assert 1e-5 < group[f"bf16 gradient {stage}"] < 5e-2
+
+
+@pytest.mark.parametrize("stage", MASTER_STAGES)
+def test_the_master_is_saved_and_its_cast_published(group, stage):
+    weights = group[f"bf16 weights {stage}"]
+
+    assert (weights["saved"], weights["published"]) == (["torch.float32"], ["torch.bfloat16"])
+    assert weights["is cast"]
+    assert weights["has more bits"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_same_start_and_payloads_give_the_same_bits(group, dtype):
+    first, second = group[f"twice {dtype}"]
+
+    assert first == second
+
+
+def test_two_ranks_that_shard_and_offload_everything_learn_like_one(groups):
+    alone, together = groups(1)["losses"], groups(2)["losses"]
+
+    assert len(alone) == 4
+    assert together == pytest.approx(alone, rel=1e-5)
+
+
+@pytest.mark.parametrize("stage", LORA_STAGES)
+def test_adapters_start_as_the_model_that_was_given(group, stage):
+    assert group[f"lora {stage}"]["fingerprint"] == group["first fingerprint 0"]["claimed"]
+
+
+@pytest.mark.parametrize("stage", LORA_STAGES)
+def test_a_step_of_adapters_equals_plain_torch(group, stage):
+    errors = group[f"lora {stage}"]["errors"]
+
+    assert errors["plain"]["start"] < 1e-6
+    assert errors["plain"]["movement"] < 1e-5
+    assert errors["recomputed, a rank without tokens"]["movement"] < 1e-5
+    if stage in MASTER_STAGES:
+        assert 1e-5 < errors["bfloat16 weights"]["movement"] < 5e-2
+
+
+@pytest.mark.parametrize("stage", LORA_STAGES)
+def test_adapters_are_merged_bit_by_bit_as_peft_does(group, stage):
+    assert {error["differs from peft"] for error in group[f"lora {stage}"]["errors"].values()} == {
+        0
+    }
+
+
+@pytest.mark.parametrize("stage", LORA_STAGES)
+def test_every_linear_layer_but_the_head_has_an_adapter_and_nothing_else_is_trained(group, stage):
+    square, narrow, wide = 64 + 64, 64 + 32, 64 + 96
+    rank, num_layers = 4, 2
+
+    expected = rank * num_layers * (2 * square + 2 * narrow + 3 * wide)
+
+    assert group[f"lora {stage}"]["num trained"] == expected
+
+
+@pytest.mark.parametrize("stage", LORA_STAGES)
+def test_adapters_and_their_optimizer_come_back_to_the_bit(group, stage):
+    check_way_back(group[f"lora way back {stage}"])
+    assert group[f"lora resumed {stage}"] == group[f"lora way back {stage}"]["hashes"][0]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from configs.load import ConfigError, dump, known_keys, load, load_resolved, preset_names
-from configs.schema import RunConfig
+from configs.schema import LoraConfig, RunConfig
 
 
 @pytest.mark.parametrize("preset", preset_names())
@@ -52,6 +52,16 @@ def test_numbers_are_numbers_and_a_misspelt_boolean_is_not_one():
             ["learner.zero_stage=0", "learner.offload_optimizer=true"],
             ["learner.offload_optimizer=true", "Raise learner.zero_stage"],
         ),
+        (
+            ["learner.zero_stage=0", "learner.weights=bfloat16", "learner.dtype=bfloat16"],
+            ["learner.weights=bfloat16", "Raise learner.zero_stage"],
+        ),
+        (
+            ["learner.weights=bfloat16", "learner.dtype=float32"],
+            ["learner.dtype=float32", "Set learner.dtype=bfloat16"],
+        ),
+        (["learner.lora.rang=3"], ["learner.lora.rang", "'learner.lora.rank'"]),
+        (["learner.lora.dropout=1.0"], ["learner.lora.dropout=1.0", "less than 1"]),
         (["missing.yaml"], ["missing.yaml", "does not exist"]),
     ],
 )
@@ -90,6 +100,13 @@ def test_the_resolved_file_gives_the_same_configuration_back(tmp_path: Path):
     path.write_text(dump(config))
 
     assert load_resolved(path) == config
+
+
+def test_an_optional_section_is_switched_on_by_a_key_and_off_by_null():
+    assert load("tiny", []).learner.lora is None
+    assert load("tiny", ["learner.lora.rank=3"]).learner.lora == LoraConfig(rank=3)
+    assert load("tiny", ["learner.lora={}"]).learner.lora == LoraConfig()
+    assert load("tiny", ["learner.lora.rank=3", "learner.lora=null"]).learner.lora is None
 
 
 def test_every_leaf_of_the_schema_can_be_set():

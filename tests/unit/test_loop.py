@@ -1,7 +1,7 @@
 """The loop against fakes of its neighbours: what waits for what, and how it ends."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import pytest
 
 from actors.replay import ReplayQueue
 from cluster import loop
+from cluster.bad_steps import BadSteps
 from cluster.loop import Parts
 from configs.errors import UserError
 from configs.load import load
@@ -48,6 +49,7 @@ class Load:
 @dataclass(frozen=True)
 class Metrics:
     skipped: bool = False
+    diverged: bool = False
 
 
 class Generator:
@@ -80,6 +82,7 @@ class Learner:
     log: list[str]
     delay_s: float = 0.0
     skip: bool = False
+    bad: Collection[int] = ()
     fail_at: int | None = None
     leases: list[Lease] = field(default_factory=list)
 
@@ -89,7 +92,8 @@ class Learner:
         self.leases.append(lease)
         self.log.append(f"step {lease.step}")
         await asyncio.sleep(self.delay_s)
-        return Metrics(skipped=self.skip)
+        is_bad = lease.step in self.bad
+        return Metrics(skipped=self.skip or is_bad, diverged=is_bad)
 
     async def publish(self, version: int) -> PublishedWeights:
         return PublishedWeights(
@@ -140,11 +144,15 @@ class World:
             learner=self.learner,
             reports=self.reports,
             checkpoint=self.checkpoint,
+            roll_back=self.roll_back,
             evaluate=self.evaluate,
         )
 
     async def checkpoint(self, version: int, end_ticket: int) -> None:
         self.log.append(f"commit {version} below {end_ticket}")
+
+    async def roll_back(self, version: int) -> None:
+        self.log.append(f"roll back for {version}")
 
     async def evaluate(self, version: int) -> None:
         self.log.append(f"evaluate {version}")
@@ -300,3 +308,89 @@ async def test_changed_data_is_found_when_a_ticket_is_written_again(tmp_path: Pa
 
     with pytest.raises(UserError, match=r"'another problem'.*data\.train changed"):
         await world.run()
+
+
+async def test_bad_steps_in_a_row_take_the_learner_back_and_that_is_published(tmp_path: Path):
+    world = World(
+        tmp_path,
+        "steps=6", "max_lag=1", "sync_every=2", "learner.rollback_after=2",
+        learner={"bad": (1, 2)},
+    )  # fmt: skip
+
+    assert await world.run() == 6
+
+    assert [line for line in world.log if line.startswith(("step", "roll", "load"))] == [
+        "step 0", "step 1", "load 2",
+        "step 2", "roll back for 3", "load 3",
+        "step 3", "load 4",
+        "step 4", "step 5", "load 6",
+    ]  # fmt: skip
+    taken = [(lease.first_ticket, lease.end_ticket) for lease in world.learner.leases]
+    assert taken == [(2 * step, 2 * step + 2) for step in range(6)]
+    counts = await world.queue.counts()
+    assert (counts.trained, counts.dropped) == (8, {"skipped": 4})
+
+
+async def test_a_good_step_between_bad_ones_starts_the_count_again(tmp_path: Path):
+    world = World(tmp_path, "steps=6", "learner.rollback_after=2", learner={"bad": (0, 2, 4)})
+
+    assert await world.run() == 6
+
+    assert not [line for line in world.log if line.startswith("roll back")]
+
+
+async def test_steps_without_tokens_take_nobody_back(tmp_path: Path):
+    world = World(tmp_path, "steps=4", "learner.rollback_after=1", learner={"skip": True})
+
+    assert await world.run() == 4
+
+    assert not [line for line in world.log if line.startswith("roll back")]
+
+
+def test_a_step_without_tokens_neither_counts_nor_forgives():
+    bad_steps = BadSteps(limit=2)
+    steps = [(True, True), (True, False), (True, True), (False, False), (True, True)]
+
+    answers = [bad_steps.should_go_back(skipped=s, diverged=d) for s, d in steps]
+
+    assert answers == [False, False, True, False, False]
+
+
+async def test_going_back_in_vain_ends_the_run_with_one_line(tmp_path: Path):
+    world = World(tmp_path, "steps=9", "learner.rollback_after=2", learner={"bad": range(1, 9)})
+
+    with pytest.raises(UserError, match=r"2 optimizer steps.*learner\.optimizer\.lr") as failure:
+        await world.run()
+
+    assert "\n" not in str(failure.value)
+    assert [line for line in world.log if line.startswith("roll back")] == ["roll back for 3"]
+    assert len(world.learner.leases) == 5
+
+
+async def test_after_a_good_step_the_learner_may_go_back_again(tmp_path: Path):
+    world = World(tmp_path, "steps=9", "learner.rollback_after=2", learner={"bad": (1, 2, 4, 5)})
+
+    assert await world.run() == 9
+
+    went = [line for line in world.log if line.startswith("roll back")]
+    assert went == ["roll back for 3", "roll back for 6"]
+
+
+async def test_no_checkpoint_is_made_of_weights_that_just_failed(tmp_path: Path):
+    world = World(
+        tmp_path,
+        "steps=6", "max_lag=0", "checkpoint.every=1", "learner.rollback_after=2",
+        learner={"bad": (1, 2, 5)},
+    )  # fmt: skip
+
+    await world.run()
+
+    commits = [line for line in world.log if line.startswith(("commit", "roll"))]
+    assert commits == [
+        "commit 1 below 2",
+        "roll back for 3",
+        "commit 3 below 6",
+        "commit 4 below 8",
+        "commit 5 below 10",
+        "commit 6 below 12",  # the end of the run
+    ]

@@ -6,7 +6,16 @@ import torch
 
 from learner.examples import supervise
 from learner.objectives.bind import bind
-from learner.pack import Pack, Packing, Segment, Slot, build, padded_length, plan
+from learner.pack import (
+    PADDING_ID,
+    Pack,
+    Packing,
+    Segment,
+    Slot,
+    build,
+    padded_length,
+    plan,
+)
 from verifiers.types import Rollout
 
 
@@ -122,6 +131,22 @@ def test_a_pack_without_rollouts_supervises_nothing():
     pack = built([], Slot(families=(), num_positions=32))
 
     assert (len(pack.ids_T), len(pack.where_N), pack.segments) == (32, 0, (Segment(32),))
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_an_end_token_that_also_pads_is_supervised_like_any_other(share: bool):
+    """Many tokenizers have no padding token of their own."""
+    end = PADDING_ID
+    rollouts = [rollout((5, 6), (7, 8, end)), rollout((5, 6), (end,)), rollout((end, 9), (7, end))]
+
+    [[slot]] = plan(rollouts, 1, packing(64, share=share))
+    pack = built(rollouts, slot)
+
+    expected = [token for each in slot.members for token in rollouts[each].response_ids]
+    assert pack.tokens.targets_N.tolist() == expected
+    assert expected.count(end) == 3
+    tail = sum(len(each.prompt_ids + each.response_ids[:-1]) for each in rollouts)
+    assert pack.where_N.max() < (tail if not share else tail - 2)
 
 
 def test_a_rollout_of_exactly_a_pack_is_not_padded_beyond_it():
