@@ -1,7 +1,6 @@
 """The policy with the loss inside, and one optimizer step's forward and backward passes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,6 +17,7 @@ from learner.lora import add_adapters
 from learner.loss import StepLoss
 from learner.objectives.bind import bind
 from learner.pack import Pack, Packing, build, plan
+from learner.work import MicroBatch
 from verifiers.types import Rollout
 
 if TYPE_CHECKING:
@@ -150,14 +150,6 @@ def _plain_nll(model: PreTrainedModel, rollout: Rollout) -> Tensor:
     logits = model(input_ids=ids, use_cache=False).logits[0, len(rollout.prompt_ids) - 1 : -1]
     targets = torch.tensor(rollout.response_ids)
     return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MicroBatch:
-    """One forward and backward pass: a pack, and the same responses as a teacher sees them."""
-
-    pack: Pack
-    teacher_pack: Pack | None = None
 
 
 def accumulate(

@@ -10,23 +10,20 @@ import random
 import resource
 import socket
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from configs.schema import RunConfig
-from learner.examples import count, supervise
-from learner.loss import Normalizer, StepLoss, Totals, denominator, is_finite, learning_rate
-from learner.objectives.base import Supervised, Tokens
-from learner.pack import Pack, Slot, build, plan
-from learner.policy import MicroBatch, Policy, accumulate, load_policy, packing_of
-from learner.provided import bound_objective, needs_teacher, normalizer_of
+from learner.loss import is_finite, learning_rate
+from learner.policy import Policy, accumulate, load_policy, packing_of
+from learner.provided import bound_objective, needs_teacher
 from learner.publish import all_finite, gather, share, write, write_model_folder
+from learner.work import Work, plan_work
 from verifiers.types import Lease, PublishedWeights, Rollout
 
 if TYPE_CHECKING:
@@ -35,8 +32,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Device = Literal["cpu", "cuda"]
-
-KINDS: tuple[Tokens, ...] = get_args(Tokens)
 
 
 class Payloads(Protocol):
@@ -110,7 +105,6 @@ class LearnerRank:
         self._queue = queue
         self._teacher_dir = teacher_dir or model_dir
         self._objective = bound_objective(config)
-        self._normalizer: Normalizer = normalizer_of(config, self._objective)
         self._num_applied = 0
         self._loss = 0.0
         self._measured = Measured()
@@ -175,35 +169,36 @@ class LearnerRank:
         started = time.perf_counter()
         rollouts = await self._queue.payload(lease.step, lease.epoch)
         fetched = time.perf_counter()
-        work = self._plan(rollouts, lease.step)
+        packing = packing_of(self._config, self._model)
+        work = plan_work(rollouts, lease.step, self._config, self._objective, packing)
+        self._agree(work)
         if self._teacher is not None and self._teacher.is_due(lease.step):
             self._teacher.refresh(self._engine, self._model)
         lr = self._learning_rate()
-        divisor = work.loss.divisors["all"]
-        self._measured = Measured()
-        if divisor > 0:
+        self._loss, self._measured = 0.0, Measured()
+        if not work.is_empty:
             self._update(work, lr)
-        applied = divisor > 0 and is_finite(self._loss, self._engine.grad_norm)
+        applied = not work.is_empty and is_finite(self._loss, self._engine.grad_norm)
         self._num_applied += applied
         finished = time.perf_counter()
         return StepMetrics(
             step=lease.step,
-            loss=self._loss if divisor > 0 else 0.0,
+            loss=self._loss,
             nll=self._measured.nll / max(work.totals.num_tokens, 1),
             drift=self._measured.drift / max(self._measured.num_compared, 1),
             drift_kl=self._measured.drift_kl / max(self._measured.num_compared, 1),
             worst_drift=self._measured.worst_drift,
             num_tokens=work.totals.num_tokens,
             num_rollouts=work.totals.num_rollouts,
-            grad_norm=self._engine.grad_norm if divisor > 0 else 0.0,
+            grad_norm=0.0 if work.is_empty else self._engine.grad_norm,
             lr=lr,
             skipped=not applied,
-            diverged=divisor > 0 and not applied,
+            diverged=not (work.is_empty or applied),
             seconds=finished - started,
             fetch_s=fetched - started,
             compute_s=finished - fetched,
             padded_tokens=work.padded_tokens,
-            micro_batches=len(work.slots),
+            micro_batches=len(work.ranks[self._rank]),
             peak_rss_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         )
 
@@ -217,35 +212,14 @@ class LearnerRank:
         teacher.to(self._engine.device)
         return teacher
 
-    def _plan(self, rollouts: list[Rollout], step: int) -> "Work":
-        objective = self._objective.at(step)
-        tokens = supervise(rollouts, objective, self._normalizer, f"{self._config.seed} {step}")
-        world_size = self._config.learner.world_size
-        ranks = plan(rollouts, world_size, packing_of(self._config, self._model))
-        slots = ranks[self._rank]
-        totals = {kind: count(tokens, kind) for kind in KINDS}
-        self._agree(totals["all"], tokens, slots)
-        budget = self._config.filter.length_budget
-        divisors: dict[Tokens, float] = {
-            kind: denominator(self._normalizer, totals[kind], budget) for kind in KINDS
-        }
-        return Work(
-            rollouts=rollouts,
-            tokens=tokens,
-            slots=slots,
-            totals=totals["all"],
-            loss=StepLoss(objective=objective, divisors=divisors),
-            padded_tokens=sum(slot.num_positions for slots in ranks for slot in slots),
-        )
-
-    def _agree(self, totals: Totals, tokens: list[Supervised], slots: Sequence[Slot]) -> None:
+    def _agree(self, work: Work) -> None:
         """Sum what the ranks really hold; another sum than the payload's is a fault of ours."""
-        mine = count([tokens[member] for slot in slots for member in slot.members], "all")
+        mine = work.held_by(self._rank)
         together = self._all_reduce([mine.num_tokens, mine.num_rollouts])
-        if together != [totals.num_tokens, totals.num_rollouts]:
+        if together != [work.totals.num_tokens, work.totals.num_rollouts]:
             raise RuntimeError(
                 f"the ranks hold {together} tokens and rollouts together, but the payload has "
-                f"{totals}: they read different payloads"
+                f"{work.totals}: they read different payloads"
             )
 
     def _warn_of_short_run(self, total_steps: int) -> None:
@@ -263,8 +237,9 @@ class LearnerRank:
         optimizer = self._config.learner.optimizer
         return learning_rate(optimizer.lr, optimizer.warmup_steps, self._num_applied)
 
-    def _update(self, work: "Work", lr: float) -> None:
-        micro_batches = work.micro_batches(with_teacher=self._teacher is not None)
+    def _update(self, work: Work, lr: float) -> None:
+        with_teacher = self._teacher is not None
+        micro_batches = work.micro_batches(self._rank, with_teacher=with_teacher)
         loss, measures = accumulate(self._engine, micro_batches, work.loss, self._teacher)
         *sums, worst = measures.tolist()
         [self._loss, *sums] = self._all_reduce([float(loss), *sums])
@@ -345,31 +320,6 @@ class Measured:
     drift_kl: float = 0.0
     num_compared: float = 0.0
     worst_drift: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
-    """One optimizer step, planned."""
-
-    rollouts: list[Rollout]
-    tokens: list[Supervised]
-    slots: list[Slot]
-    """This rank's packs."""
-    totals: Totals
-    loss: StepLoss
-    padded_tokens: int
-    """Of all ranks."""
-
-    def micro_batches(self, *, with_teacher: bool) -> list[MicroBatch]:
-        def teacher_pack(slot: Slot) -> Pack | None:
-            return build(self.rollouts, self.tokens, slot, teacher=True) if with_teacher else None
-
-        return [
-            MicroBatch(
-                pack=build(self.rollouts, self.tokens, slot), teacher_pack=teacher_pack(slot)
-            )
-            for slot in self.slots
-        ]
 
 
 def _progress_name(rank: int | str) -> str:

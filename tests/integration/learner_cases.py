@@ -23,9 +23,10 @@ from configs.schema import RunConfig
 from learner.examples import count, supervise
 from learner.loss import StepLoss, denominator
 from learner.pack import build, plan
-from learner.policy import SFT, MicroBatch, Policy, accumulate, load_policy, packing_of
+from learner.policy import SFT, Policy, accumulate, load_policy, packing_of
 from learner.publish import fingerprint_of, gather
 from learner.trainer import LearnerRank, StepMetrics
+from learner.work import MicroBatch
 from verifiers.types import Lease, Rollout
 
 STAGES = ("0", "1", "2", "3", "1 offloaded", "2 offloaded", "3 offloaded")

@@ -21,9 +21,10 @@ from transformers import PreTrainedModel
 from learner.examples import supervise
 from learner.loss import StepLoss
 from learner.pack import build, plan
-from learner.policy import SFT, MicroBatch, Policy, accumulate, load_policy, packing_of
+from learner.policy import SFT, Policy, accumulate, load_policy, packing_of
 from learner.publish import gather
 from learner.trainer import LearnerRank
+from learner.work import MicroBatch
 from tests.integration.learner_cases import (
     STAGES,
     Cases,
