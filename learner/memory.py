@@ -41,9 +41,12 @@ BUCKET_ELEMENTS = 50_000_000
 LIVE_ELEMENTS = 1_000_000_000
 """Weights that DeepSpeed's ZeRO-3 lets stand whole between their uses."""
 
-HEAP_WASTE = {0: 0.25, 1: 0.35, 2: 0.35, 3: 0.5}
-"""By ZeRO stage, what a CPU's allocator cannot reuse or give back, as a share of what comes and
-goes with a pack in blocks that it keeps on its heap (below 32 MiB). Measured."""
+HEAP_WASTE_OF_PACKS = 0.33
+HEAP_WASTE_OF_GRADIENTS = {0: 0.6, 1: 1.5, 2: 1.5, 3: 3.5}
+"""What a CPU's allocator (glibc's) can neither reuse nor give back: shares of the blocks below
+``HEAP_BLOCK``, which it keeps on its heap, that a pack brings and takes, and, by ZeRO stage, of the
+gradients that are made between them. Measured; forbidding it to keep them costs a third of the
+time."""
 
 HEAP_BLOCK = 32 * MIB
 
@@ -59,7 +62,8 @@ class Sizes:
     loss: int
     """The most that lives beside them at any moment of the loss and the backward pass."""
     small: int = 0
-    """Of these two, what consists of blocks smaller than ``HEAP_BLOCK``."""
+    """In blocks below ``HEAP_BLOCK``, what comes and goes with a pack, recomputed or not."""
+    small_gradients: int = 0
     teacher: int = 0
 
 
@@ -126,9 +130,14 @@ def arithmetic(sizes: Sizes, settings: Shaped, world_size: int, device: Device) 
         gradients=gradients,
         activations=sizes.activations,
         loss=sizes.loss,
-        heap=HEAP_WASTE[stage] * sizes.small if on_cpu else 0,
+        heap=_heap_waste(sizes, stage) if on_cpu else 0,
         copy=weights if on_cpu else 0,
     )
+
+
+def _heap_waste(sizes: Sizes, stage: int) -> float:
+    of_gradients = HEAP_WASTE_OF_GRADIENTS[stage] * sizes.small_gradients
+    return HEAP_WASTE_OF_PACKS * sizes.small + of_gradients
 
 
 def count(
@@ -146,11 +155,16 @@ def count(
             teacher = _bytes(frozen.parameters()) // _teacher_shrinks(config)
             teacher_logits = 3 * 4 * CHUNK_ELEMENTS  # as computed, in float32, their softmax
         live = _one_pack(model, config, world_size)
+        small = live.small_peak
+        if config.learner.activation_checkpointing:
+            model.gradient_checkpointing_disable()
+            small = _one_pack(model, config, world_size).small_peak
     return Sizes(
         weights=weights,
         activations=live.activations,
         loss=live.peak - live.activations + teacher_logits,
-        small=live.small_peak,
+        small=small,
+        small_gradients=_bytes(p for p in model.parameters() if p.nbytes < HEAP_BLOCK),
         teacher=teacher,
     )
 
@@ -180,12 +194,14 @@ def _one_pack(model: PreTrainedModel, config: RunConfig, world_size: int) -> "Li
         parameter.grad = torch.zeros_like(parameter)  # of the packs before this one
     known = [tensor for p in model.parameters() for tensor in (p, p.grad) if tensor is not None]
     live = Live([*known, *model.buffers()])
-    model.get_output_embeddings().register_forward_pre_hook(lambda *_: live.forward_is_done())
+    head: Any = model.get_output_embeddings()
+    hook = head.register_forward_pre_hook(lambda *_: live.forward_is_done())
     policy = Policy(model, getattr(torch, config.learner.dtype))
     pack = fullest_pack(config, model, world_size)
     with live:
         loss = policy(pack, StepLoss(objective=SFT, divisors={"all": 1.0}))[0]
         loss.backward()
+    hook.remove()
     return live
 
 
