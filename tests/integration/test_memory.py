@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 SIZES = Sizes(weights=1000, activations=300, loss=70, small=200, small_gradients=10, teacher=500)
 
-SMALL = {
+SMALL: dict[str, Any] = {
     "hidden_size": 64,
     "intermediate_size": 96,
     "num_attention_heads": 2,
@@ -147,7 +147,7 @@ def test_the_lines_name_the_parts_and_their_sum(tmp_path):
     assert "nobody measured" in memory_lines(config, "cuda")[0]
 
 
-MEASURED = {
+MEASURED: dict[str, dict[str, Any]] = {
     "stage 0": {"zero_stage": 0, "micro_batch_tokens": 1024},
     "stage 1": {"zero_stage": 1, "micro_batch_tokens": 512},
     "stage 1, recomputed": {
