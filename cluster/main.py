@@ -153,6 +153,7 @@ def _train(config: RunConfig, preset: str, *, resume: bool) -> tuple[dict[str, A
 
 
 def _print_plan(config: RunConfig) -> None:
+    from cluster.memory import memory_lines  # noqa: PLC0415
     from cluster.plan import batch_arithmetic, make_plan  # noqa: PLC0415
     from cluster.ray_session import gpus_here  # noqa: PLC0415  heavy
 
@@ -161,7 +162,7 @@ def _print_plan(config: RunConfig) -> None:
     typer.echo(f"# placement on {plan.device}")
     for place in plan.places:
         typer.echo(f"#   {place.name:12} {place.cpus:g} CPU  {place.gpus:g} GPU")
-    for line in batch_arithmetic(config):
+    for line in [*batch_arithmetic(config), *memory_lines(config, plan.device)]:
         typer.echo(f"# {line}")
 
 

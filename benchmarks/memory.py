@@ -1,0 +1,180 @@
+"""The estimate of ``--dry-run`` against what a learner rank really takes.
+
+    python -m benchmarks.memory
+
+One process for each setting: two optimizer steps, a publication, a checkpoint, and the largest
+memory it ever had. The model has SmolLM2-135M's shape and random weights.
+"""
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+SHAPE = {
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "vocab_size": 49152,
+    "tie_word_embeddings": True,
+    "max_position_embeddings": 8192,
+}
+PROMPT, RESPONSE, GROUP, PROBLEMS = 64, 448, 4, 2
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "stage 0": {"zero_stage": 0, "micro_batch_tokens": 512},
+    "stage 1": {"zero_stage": 1, "micro_batch_tokens": 512},
+    "stage 1, checkpointing": {
+        "zero_stage": 1,
+        "micro_batch_tokens": 2048,
+        "activation_checkpointing": True,
+    },
+    "stage 1, packs of 2048": {"zero_stage": 1, "micro_batch_tokens": 2048},
+    "stage 1, float32": {"zero_stage": 1, "micro_batch_tokens": 1024, "dtype": "float32"},
+    "stage 2, offloaded": {"zero_stage": 2, "micro_batch_tokens": 1024, "offload_optimizer": True},
+    "stage 3": {"zero_stage": 3, "micro_batch_tokens": 1024},
+}
+
+
+def configuration(learner: dict[str, Any], batch: dict[str, int]) -> Any:
+    from configs.load import validate  # noqa: PLC0415  the parent needs none of this
+
+    sizes = {"problems": PROBLEMS, "group": GROUP, "prompt": PROMPT, "response": RESPONSE} | batch
+    return validate(
+        {
+            "model": {"path": "made"},
+            "data": {"train": "made", "max_prompt_tokens": sizes["prompt"]},
+            "filter": {"length_budget": sizes["response"]},
+            "batch": {"problems": sizes["problems"]},
+            "sampling": {"group_size": sizes["group"]},
+            "learner": learner,
+        }
+    )
+
+
+class Queue:
+    """Random tokens; every rollout is as long as it may be."""
+
+    def __init__(self, config: Any, num_words: int) -> None:
+        self._config, self._num_words = config, num_words
+
+    async def payload(self, step: int, epoch: int) -> list[Any]:
+        import torch  # noqa: PLC0415
+
+        from verifiers.types import Rollout  # noqa: PLC0415
+
+        generator = torch.Generator().manual_seed(step)
+
+        def tokens(number: int) -> tuple[int, ...]:
+            return tuple(torch.randint(self._num_words, (number,), generator=generator).tolist())
+
+        config = self._config
+        prompts = [tokens(config.data.max_prompt_tokens) for _ in range(config.batch.problems)]
+        return [
+            Rollout(
+                id=f"{problem}.{member}",
+                prompt_ids=prompt,
+                response_ids=tokens(config.filter.length_budget),
+                first_version=0,
+                last_version=0,
+            )
+            for problem, prompt in enumerate(prompts)
+            for member in range(config.sampling.group_size)
+        ]
+
+
+async def train(model_dir: Path, case: dict[str, Any]) -> float:
+    """Peak memory in MiB of two steps, a publication and a checkpoint."""
+    from learner.trainer import LearnerRank  # noqa: PLC0415
+    from verifiers.types import Lease  # noqa: PLC0415
+
+    config = configuration(case["learner"], case.get("batch", {}))
+    words = json.loads((model_dir / "config.json").read_text())["vocab_size"]
+    rank = LearnerRank(0, config, str(model_dir), Queue(config, words))
+    await rank.start(await rank.address(), "cpu", 2)
+    for step in range(2):
+        lease = Lease(
+            step=step, epoch=0, is_ready=True, first_ticket=0, end_ticket=1, num_rollouts=1,
+            num_tokens=1, num_stale=0, max_lag=0, num_written=1, written_tokens=1, reasons={},
+        )  # fmt: skip
+        metrics = await rank.step(lease)
+        assert metrics.micro_batches > 1 and not metrics.skipped
+    with tempfile.TemporaryDirectory(dir=model_dir.parent) as folder:
+        await rank.publish(folder, 1)
+        (Path(folder) / "checkpoint").mkdir()
+        await rank.save(str(Path(folder) / "checkpoint"))
+    peak = peak_mib()
+    await rank.close()
+    return peak
+
+
+def peak_mib() -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    [peak] = [line.split()[1] for line in lines if line.startswith("VmHWM")]
+    return int(peak) / 1024
+
+
+def make(model_dir: Path, shape: dict[str, Any]) -> None:
+    import torch  # noqa: PLC0415
+    from transformers import LlamaConfig, LlamaForCausalLM  # noqa: PLC0415
+
+    torch.manual_seed(0)
+    LlamaForCausalLM(LlamaConfig(**shape)).save_pretrained(model_dir)
+
+
+def estimated(model_dir: Path, case: dict[str, Any]) -> dict[str, float]:
+    from transformers import AutoConfig  # noqa: PLC0415
+
+    from learner.memory import MIB, estimate  # noqa: PLC0415
+
+    config = configuration(case["learner"], case.get("batch", {}))
+    parts = estimate(config, AutoConfig.from_pretrained(model_dir), 1, "cpu")
+    names = parts.__dataclass_fields__
+    return {name: getattr(parts, name) / MIB for name in names} | {"total": parts.total / MIB}
+
+
+def in_process(job: str, model_dir: Path, case: dict[str, Any]) -> Any:
+    command = [sys.executable, "-m", "benchmarks.memory", job, str(model_dir), json.dumps(case)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def compare() -> None:
+    print(f"{'':24} {'estimate':>8} {'measured':>8}  ratio   MiB of one rank on a CPU")
+    with tempfile.TemporaryDirectory() as folder:
+        model_dir = Path(folder) / "model"
+        in_process("make", model_dir, SHAPE)
+        for name, learner in SETTINGS.items():
+            guess = in_process("estimate", model_dir, {"learner": learner})
+            peak = in_process("train", model_dir, {"learner": learner})
+            ratio = guess.pop("total") / peak
+            parts = ", ".join(f"{part} {mib:.0f}" for part, mib in guess.items() if mib)
+            print(f"{name:24} {ratio * peak:8.0f} {peak:8.0f}  {ratio:5.2f}   {parts}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("job", nargs="?", choices=["make", "estimate", "train"])
+    parser.add_argument("model", nargs="?", type=Path)
+    parser.add_argument("case", nargs="?", type=json.loads)
+    arguments = parser.parse_args()
+    if arguments.job == "make":
+        print(json.dumps(make(arguments.model, arguments.case)))
+    elif arguments.job == "estimate":
+        print(json.dumps(estimated(arguments.model, arguments.case)))
+    elif arguments.job == "train":
+        print(json.dumps(asyncio.run(train(arguments.model, arguments.case))))
+    else:
+        compare()
+
+
+if __name__ == "__main__":
+    main()
