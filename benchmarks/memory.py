@@ -9,6 +9,7 @@ memory it ever had. The model has SmolLM2-135M's shape and random weights.
 import argparse
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -39,6 +40,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "stage 1, float32": {"zero_stage": 1, "micro_batch_tokens": 1024, "dtype": "float32"},
     "stage 2, offloaded": {"zero_stage": 2, "micro_batch_tokens": 1024, "offload_optimizer": True},
     "stage 3": {"zero_stage": 3, "micro_batch_tokens": 1024},
+    "stage 1, bfloat16 weights": {
+        "zero_stage": 1,
+        "micro_batch_tokens": 1024,
+        "weights": "bfloat16",
+    },
+    "stage 0, adapters": {"zero_stage": 0, "micro_batch_tokens": 1024, "lora": {}},
 }
 
 
@@ -96,7 +103,7 @@ async def train(model_dir: Path, case: dict[str, Any]) -> float:
 
     config = configuration(case["learner"], case.get("batch", {}))
     words = json.loads((model_dir / "config.json").read_text())["vocab_size"]
-    rank = LearnerRank(0, config, str(model_dir), Queue(config, words))
+    rank = LearnerRank(0, config, Queue(config, words), str(model_dir))
     await rank.start(await rank.address(), "cpu", 2)
     for step in range(2):
         lease = Lease(
@@ -141,7 +148,9 @@ def estimated(model_dir: Path, case: dict[str, Any]) -> dict[str, float]:
 
 def in_process(job: str, model_dir: Path, case: dict[str, Any]) -> Any:
     command = [sys.executable, "-m", "benchmarks.memory", job, str(model_dir), json.dumps(case)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    # As the actors of a run: huge pages for tensors.
+    environment = {"THP_MEM_ALLOC_ENABLE": "1"} | os.environ
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
     return json.loads(done.stdout.splitlines()[-1])
@@ -161,7 +170,7 @@ def compare() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("job", nargs="?", choices=["make", "estimate", "train"])
     parser.add_argument("model", nargs="?", type=Path)
     parser.add_argument("case", nargs="?", type=json.loads)

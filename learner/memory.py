@@ -57,6 +57,8 @@ class Sizes:
 
     weights: int
     """In float32, tied ones once."""
+    trained: int
+    """The part of them that is no frozen base of adapters."""
     activations: int
     """Of one pack, from the forward pass until the backward pass."""
     loss: int
@@ -94,6 +96,7 @@ class Shaped(Protocol):
 
     zero_stage: Any
     offload_optimizer: bool
+    weights: Any
 
 
 def estimate(
@@ -112,26 +115,29 @@ def estimate(
 
 
 def arithmetic(sizes: Sizes, settings: Shaped, world_size: int, device: Device) -> Parts:
-    stage, weights, share = settings.zero_stage, sizes.weights, sizes.weights / world_size
+    stage, trained, share = settings.zero_stage, sizes.trained, sizes.trained / world_size
+    weights = sizes.weights / (2 if settings.weights == "bfloat16" else 1)
     on_cpu = device == "cpu"
     # The moments, and from stage 1 on another copy of the weights that the optimizer steps.
-    optimizer = 2 * weights if stage == 0 else 3 * share
+    optimizer = 2 * trained if stage == 0 else 3 * share
     bucket = 4 * BUCKET_ELEMENTS
     if on_cpu:  # memory that nobody touched is not there
-        bucket = min(bucket, weights) if stage == 3 else 0
-    gradients = (weights if stage < 2 else share) + (bucket if stage else 0)
+        bucket = min(bucket, trained) if stage == 3 else 0
+    gradients = (trained if stage < 2 else share) + (bucket if stage else 0)
+    if settings.offload_optimizer and on_cpu:
+        gradients += share  # the sum, beside the part of it that is being made
     gathered = min(weights, 4 * LIVE_ELEMENTS) if stage == 3 and world_size > 1 else 0
     offloaded = settings.offload_optimizer and not on_cpu
     return Parts(
         process=PROCESS if on_cpu else 0,
-        weights=(share if stage == 3 else weights) + gathered,
+        weights=(weights / world_size if stage == 3 else weights) + gathered,
         optimizer=0 if offloaded else optimizer,
         teacher=sizes.teacher,
         gradients=gradients,
         activations=sizes.activations,
         loss=sizes.loss,
         heap=_heap_waste(sizes, stage) if on_cpu else 0,
-        copy=weights if on_cpu else 0,
+        copy=sizes.weights if on_cpu else 0,
     )
 
 
@@ -148,11 +154,12 @@ def count(
 ) -> Sizes:
     with FakeTensorMode(allow_non_fake_inputs=True):
         model = _model(config, model_config)
-        weights = _bytes(model.parameters())
+        weights = _in_float32(model.parameters())
+        adapters = _adapters(model, config)
         teacher, teacher_logits = 0, 0
         if needs_teacher(bound_objective(config)):
             frozen = model if teacher_config is None else _model(config, teacher_config)
-            teacher = _bytes(frozen.parameters()) // _teacher_shrinks(config)
+            teacher = _in_float32(frozen.parameters()) // _teacher_shrinks(config)
             teacher_logits = 3 * 4 * CHUNK_ELEMENTS  # as computed, in float32, their softmax
         live = _one_pack(model, config, world_size)
         small = live.small_peak
@@ -160,11 +167,13 @@ def count(
             model.gradient_checkpointing_disable()
             small = _one_pack(model, config, world_size).small_peak
     return Sizes(
-        weights=weights,
+        weights=weights + adapters,
+        trained=adapters or weights,
         activations=live.activations,
         loss=live.peak - live.activations + teacher_logits,
         small=small,
-        small_gradients=_bytes(p for p in model.parameters() if p.nbytes < HEAP_BLOCK),
+        small_gradients=adapters
+        or _in_float32(p for p in model.parameters() if p.nbytes < HEAP_BLOCK),
         teacher=teacher,
     )
 
@@ -172,7 +181,9 @@ def count(
 def _model(config: RunConfig, model_config: PreTrainedConfig) -> PreTrainedModel:
     attention.register()
     model = AutoModelForCausalLM.from_config(
-        model_config, dtype=torch.float32, trust_remote_code=config.model.trust_remote_code
+        model_config,
+        dtype=getattr(torch, config.learner.weights),
+        trust_remote_code=config.model.trust_remote_code,
     )
     take_over(model.get_output_embeddings())
     if config.learner.packing:
@@ -180,6 +191,22 @@ def _model(config: RunConfig, model_config: PreTrainedConfig) -> PreTrainedModel
     if config.learner.activation_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     return model.train()
+
+
+def _adapters(model: PreTrainedModel, config: RunConfig) -> int:
+    """Bytes of ``learner.lora``'s, which peft cannot make of tensors without contents. What is kept
+    for the backward pass is the input of each layer, with them or without."""
+    lora = config.learner.lora
+    if lora is None:
+        return 0
+    head = model.get_output_embeddings()
+    layers = [
+        layer
+        for name, layer in model.named_modules()
+        if isinstance(layer, torch.nn.Linear) and layer is not head
+        if not lora.targets or name.rpartition(".")[2] in lora.targets
+    ]
+    return 4 * lora.rank * sum(layer.in_features + layer.out_features for layer in layers)
 
 
 def _teacher_shrinks(config: RunConfig) -> int:
@@ -224,8 +251,8 @@ def fullest_pack(config: RunConfig, model: PreTrainedModel, world_size: int) -> 
     return build(rollouts, supervise(rollouts, SFT, "global_tokens", ""), fullest)
 
 
-def _bytes(tensors: Iterable[Tensor]) -> int:
-    return sum(tensor.nbytes for tensor in tensors)
+def _in_float32(tensors: Iterable[Tensor]) -> int:
+    return sum(4 * tensor.numel() for tensor in tensors)
 
 
 class Live(TorchDispatchMode):

@@ -18,7 +18,15 @@ from learner.memory import Sizes, arithmetic, count
 
 ROOT = Path(__file__).parents[2]
 
-SIZES = Sizes(weights=1000, activations=300, loss=70, small=200, small_gradients=10, teacher=500)
+SIZES = Sizes(
+    weights=1000,
+    trained=1000,
+    activations=300,
+    loss=70,
+    small=200,
+    small_gradients=10,
+    teacher=500,
+)
 
 SMALL: dict[str, Any] = {
     "hidden_size": 64,
@@ -59,7 +67,9 @@ def test_each_stage_shards_more(stage, weights, optimizer, gradients):
 
 def test_what_is_there_all_the_time_stands_beside_a_pack_or_a_copy_and_not_both():
     computing = parts_of(0)
-    publishing = arithmetic(Sizes(weights=1000, activations=0, loss=0), LearnerConfig(), 4, "cpu")
+    publishing = arithmetic(
+        Sizes(weights=1000, trained=1000, activations=0, loss=0), LearnerConfig(), 4, "cpu"
+    )
 
     always = memory.PROCESS + 1000 + 2000 + 500
     assert computing.total == always + 1000 + 300 + 70 + 0.33 * 200 + 0.6 * 10
@@ -73,6 +83,24 @@ def test_a_gpu_holds_no_process_and_gives_the_optimizer_away():
     assert (here.process, here.heap, here.copy) == (0, 0, 0)
     assert (here.optimizer, offloaded.optimizer) == (750, 0)
     assert parts_of(1, offload=True).optimizer == 750  # host memory is the same memory
+
+
+def test_bfloat16_weights_halve_the_weights_and_nothing_else():
+    settings = LearnerConfig(zero_stage=3, weights="bfloat16")
+    half, whole = arithmetic(SIZES, settings, 1, "cpu"), parts_of(3, world_size=1)
+
+    assert (half.weights, whole.weights) == (500, 1000)
+    assert (half.optimizer, half.gradients) == (whole.optimizer, whole.gradients)
+
+
+def test_adapters_leave_the_rest_without_gradients_and_moments():
+    shape = LlamaConfig(**SMALL)
+    plain, adapted = count(configuration(), shape, 1), count(configuration(lora={}), shape, 1)
+    parts = arithmetic(adapted, LearnerConfig(zero_stage=0), 1, "cpu")
+
+    assert plain.trained == plain.weights < adapted.weights
+    assert adapted.trained == adapted.weights - plain.weights
+    assert (parts.optimizer, parts.gradients) == (2 * adapted.trained, adapted.trained)
 
 
 def test_the_bucket_is_the_engines():
@@ -155,7 +183,12 @@ MEASURED: dict[str, dict[str, Any]] = {
         "micro_batch_tokens": 1024,
         "activation_checkpointing": True,
     },
-    "stage 3": {"zero_stage": 3, "micro_batch_tokens": 512},
+    "stage 3, bfloat16 weights": {
+        "zero_stage": 3,
+        "micro_batch_tokens": 512,
+        "weights": "bfloat16",
+    },
+    "adapters": {"zero_stage": 0, "micro_batch_tokens": 1024, "lora": {}},
 }
 
 MEASURED_SHAPE = {
@@ -179,7 +212,7 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def in_process(job: str, folder: Path, case: dict[str, Any]) -> Any:
     command = [sys.executable, "-m", "benchmarks.memory", job, str(folder), json.dumps(case)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "THP_MEM_ALLOC_ENABLE": "1"}
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
