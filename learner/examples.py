@@ -21,6 +21,8 @@ def supervise(
 ) -> list[Supervised]:
     """One for each rollout. ``draw`` names the step: what is random is drawn from it."""
     needs = objective.objective.needs
+    for rollout in rollouts:
+        _require_aligned(rollout, needs_logprobs="old_logprobs" in needs)
     weights = _weights(rollouts, normalizer)
     advantages = _advantages(rollouts, objective) if "advantages" in needs else None
     has_experts = "expert_batch" in needs or any(rollout.is_expert for rollout in rollouts)
@@ -45,6 +47,16 @@ def count(tokens: Iterable[Supervised], kind: Tokens) -> Totals:
         num_rollouts=sum(length > 0 for length in lengths),
         max_tokens=max(lengths, default=0),
     )
+
+
+def _require_aligned(rollout: Rollout, *, needs_logprobs: bool) -> None:
+    """One value too few would shift all that follow, and nothing else would notice."""
+    length = len(rollout.response_ids)
+    for what, values in (("log-probabilities", rollout.logprobs), ("weights", rollout.weights)):
+        if len(values) not in (0, length):
+            raise ValueError(f"rollout {rollout.id}: {len(values)} {what} for {length} tokens")
+    if needs_logprobs and not (rollout.logprobs or rollout.is_expert):
+        raise ValueError(f"rollout {rollout.id}: nobody knows how likely its tokens were")
 
 
 def _constant(rollout: Rollout, value: float | bool) -> Tensor:

@@ -136,7 +136,7 @@ def test_the_extending_page_is_true(tmp_path: Path):
     assert len(rows) == 3
     # A group whose answers are all wrong has nothing but rejected ones, and is learnt from all
     # the same; the loss of advantages is not the likelihood.
-    assert all(row["trained_rollouts"] == row["written_rollouts"] for row in rows)
+    assert all(row["num_rollouts"] == row["rollouts"] > row["accepted"] for row in rows)
     assert all(row["loss"] != pytest.approx(row["nll"], rel=1e-3) for row in rows)
 
 

@@ -141,3 +141,17 @@ def test_random_numbers_depend_on_the_step_and_the_rollout_and_on_nothing_else()
     assert torch.equal(second.uniforms_NK, alone.uniforms_NK)
     assert not torch.equal(first.uniforms_NK, second.uniforms_NK)
     assert not torch.equal(first.uniforms_NK, later.uniforms_NK)
+
+
+@pytest.mark.parametrize("rest", [{"logprobs": (-1.0,)}, {"weights": (1.0, 1.0, 1.0)}])
+def test_values_that_do_not_stand_at_every_token_are_refused(rest):
+    with pytest.raises(ValueError, match=r"rollout 000000\.0\.0: \d .* for 2 tokens"):
+        supervise([rollout(0, 2, **rest)], SFT, "global_tokens", "")
+
+
+def test_a_ratio_needs_to_know_who_wrote():
+    ours, expert = rollout(0, 2), rollout(1, 2, is_expert=True)
+
+    with pytest.raises(ValueError, match="nobody knows"):
+        supervise([ours], bind("raft", {}), "global_tokens", "")
+    assert supervise([expert], bind("chord_grpo", {}), "global_tokens", "")
