@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,6 +24,10 @@ def rollout(sample: int, length: int, *, ticket: int = 0, **rest: Any) -> Rollou
     )
 
 
+def drawn(sample: int, length: int, *, reward: float, ticket: int = 0) -> Rollout:
+    return rollout(sample, length, ticket=ticket, reward=reward, logprobs=(-1.0,) * length)
+
+
 def at_each_token(
     rollouts: list[Rollout], objective: Bound, field: str, normalizer: Any = "global_tokens"
 ) -> list[list[float]]:
@@ -31,8 +36,8 @@ def at_each_token(
 
 
 def test_advantages_are_relative_to_the_group_and_stand_at_each_token():
-    group = [rollout(0, 2, reward=1.0), rollout(1, 1, reward=0.0), rollout(2, 1, reward=0.0)]
-    other = [rollout(0, 1, ticket=1, reward=1.0), rollout(1, 2, ticket=1, reward=1.0)]
+    group = [drawn(0, 2, reward=1.0), drawn(1, 1, reward=0.0), drawn(2, 1, reward=0.0)]
+    other = [drawn(0, 1, ticket=1, reward=1.0), drawn(1, 2, ticket=1, reward=1.0)]
 
     found = at_each_token([*group, *other], bind("dr_grpo", {}), "advantages_N")
 
@@ -41,17 +46,15 @@ def test_advantages_are_relative_to_the_group_and_stand_at_each_token():
 
 
 def test_another_attempt_at_a_ticket_is_another_group():
-    again = Rollout(
-        id="000000.1.0", prompt_ids=(1,), response_ids=(7,), first_version=0, last_version=0
-    )
+    again = replace(drawn(0, 1, reward=1.0), id="000000.1.0")
 
-    found = at_each_token([rollout(0, 1, reward=0.0), again], bind("dr_grpo", {}), "advantages_N")
+    found = at_each_token([drawn(0, 1, reward=0.0), again], bind("dr_grpo", {}), "advantages_N")
 
     assert found == [[0], [0]]
 
 
 def test_an_expert_is_no_member_of_the_group():
-    group = [rollout(0, 1, reward=1.0), rollout(1, 1, reward=0.0)]
+    group = [drawn(0, 1, reward=1.0), drawn(1, 1, reward=0.0)]
     expert = rollout(2, 2, reward=1.0, is_expert=True)
     objective = bind("chord_grpo", {"std": "biased"})
 
@@ -64,7 +67,7 @@ def test_an_expert_is_no_member_of_the_group():
 
 
 def test_lengths_reach_the_advantage_that_looks_at_them():
-    group = [rollout(0, 2, reward=1.0), rollout(1, 4, reward=1.0)]
+    group = [drawn(0, 2, reward=1.0), drawn(1, 4, reward=1.0)]
     objective = bind("tldr", {"max_length": 4, "level": "short", "std": "biased"})
 
     [short, _], [long, *_] = at_each_token(group, objective, "advantages_N")
