@@ -33,8 +33,7 @@ SAME = 1e-4
 class Policy(torch.nn.Module):
     """Returns the loss of a pack and what was measured beside it, never logits.
 
-    Weights stay float32 and matrix products run in ``compute_dtype``: the same numbers in every
-    ZeRO stage, where DeepSpeed's own bf16 mode refuses exact accumulation in stage 0.
+    Matrix products run in ``compute_dtype``, whatever type the weights are kept in.
     """
 
     def __init__(self, model: PreTrainedModel, compute_dtype: torch.dtype) -> None:
