@@ -65,7 +65,7 @@ class StepLoss:
         total = torch.zeros((), device=view.logits_NV.device)
         for term in self.objective(view):
             if term.count != view.count(term.over):
-                raise NotImplementedError(
+                raise ValueError(
                     f"term {term.name!r} counts {term.count} of {view.count(term.over)} tokens: "
                     "leave tokens out by a weight of 0, which is known before the step"
                 )

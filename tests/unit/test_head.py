@@ -211,7 +211,7 @@ def test_an_objective_that_leaves_out_tokens_on_its_own_is_refused():
         name="mine", objective=Objective(terms=some, settings=SftSettings), settings=SftSettings()
     )
 
-    with pytest.raises(NotImplementedError, match=r"'some' counts 1 of 2 tokens"):
+    with pytest.raises(ValueError, match=r"'some' counts 1 of 2 tokens"):
         made_head()(hidden(2), supervised([0, 1]), StepLoss(objective=bound, divisors={"all": 1}))
 
 
