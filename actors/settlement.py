@@ -76,6 +76,7 @@ def _rollout(judged: JudgedGroup, sample: int, name: str) -> Rollout:
         response_ids=completion.token_ids,
         first_version=completion.first_version,
         last_version=completion.last_version,
+        is_accepted=judged.decisions[sample].accepted,
         reward=float(judged.decisions[sample].accepted),
         is_expert=completion.is_expert,
         logprobs=completion.logprobs,

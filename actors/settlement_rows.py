@@ -9,7 +9,10 @@ from verifiers.types import Outcome, Rollout, Settlement
 Record = dict[str, Any]
 
 RARE = {
+    "is_accepted": True,
     "reward": 1.0,
+    "weight": 1.0,
+    "level": None,
     "is_expert": False,
     "logprobs": (),
     "weights": (),

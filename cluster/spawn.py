@@ -12,6 +12,7 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from verifiers.parent import die_with_parent
+from verifiers.weights_file import WeightsRefused
 
 
 class ActorFailed(RuntimeError):
@@ -105,7 +106,7 @@ def kill(remote: Any) -> None:
 def _explained(name: str, method: str, error: RayTaskError) -> Exception:
     """A deadline or a refusal from deeper down keeps its own words; the rest says where it was."""
     cause = error.cause if isinstance(error.cause, Exception) else error
-    if isinstance(cause, (ActorFailed, TimeoutError)):
+    if isinstance(cause, (ActorFailed, TimeoutError, WeightsRefused)):
         return type(cause)(str(cause).splitlines()[0])
     words = " ".join(str(cause).split()) or type(cause).__name__
     return ActorFailed(f"{name} failed in {method}: {type(cause).__name__}: {words[:500]}")

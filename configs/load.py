@@ -18,7 +18,7 @@ from configs.schema import JudgeConfig, RunConfig
 
 PRESETS = Path(__file__).parent / "presets"
 ENVIRONMENT_PREFIX = "LACONIC__"
-TEXTS = ("data.system_prompt", "data.suffix", "learner.teacher.prompt")
+TEXTS = ("data.system_prompt", "data.suffix", "data.paraphrase", "learner.teacher.prompt")
 """Keys whose values may begin with a brace."""
 
 OPEN_SECTION = "learner.objective_settings."

@@ -81,6 +81,13 @@ SCHEMAS: dict[Kind, pa.Schema] = {
             ("text_level", pa.string()),  # all; none, dropped or disk say why there is no text
             ("is_expert", pa.bool_()),  # it came with the data
             ("weight_mean", pa.float64()),  # of its tokens in the loss; null: all 1
+            ("origin", pa.string()),  # self, paraphrase or gold
+            ("propensity", pa.float64()),  # how likely it was to be asked for and written
+            ("explores", pa.bool_()),  # its budget was not its problem's own
+            ("level", pa.string()),  # the length that its prompt asked for
+            ("seen", pa.int64()),  # tickets that its ticket's decisions knew of
+            ("size", pa.int64()),  # rollouts that its group was to have
+            ("reward", pa.float64()),
         ]
     ),
     "text": pa.schema(

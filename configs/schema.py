@@ -6,15 +6,17 @@ first process starts. Nothing heavy is imported here.
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-
-class Section(BaseModel):
-    """Base of every section: frozen, and a misspelt key is an error."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
-    )
+from configs.economy import (
+    BudgetConfig,
+    CurriculumConfig,
+    EconomyConfig,
+    HookConfig,
+    SyncConfig,
+    TemplateConfig,
+)
+from configs.section import Section, Setting
 
 
 class ModelConfig(Section):
@@ -45,6 +47,14 @@ class DataConfig(Section):
     suffix: str = ""
     """Text put after every problem's last user turn."""
 
+    templates: tuple[TemplateConfig, ...] = Field(default=(), strict=False)
+    """What a problem's last turn becomes, such as ``[{text: "{problem} Be brief."}]``: each group
+    draws one. Evaluation takes the last turn as it is. Empty: so does training."""
+
+    paraphrase: str | None = None
+    """What the policy is asked where none of its own responses was accepted, with ``{problem}`` and
+    ``{response}``, the one that the row brings, in it: S3FT. Needs ``responses=beside``."""
+
     responses: Literal["ignore", "instead", "beside"] = "ignore"
     """What becomes of the responses that rows bring (keys ``response`` or ``solution``): nothing;
     ``instead``: they are learned from and nothing is generated, ``sampling.group_size`` counts for
@@ -64,7 +74,8 @@ class DataConfig(Section):
 class SamplingConfig(Section):
     """Training rollouts are samples of the policy itself: temperature 1, nothing cut off.
 
-    The method is derived for such samples and for no others, so nothing else can be set."""
+    The method is derived for such samples and for no others, so nothing else can be set here;
+    ``policy`` is for objectives that are not."""
 
     group_size: int = Field(default=8, gt=0)
     """Rollouts written for one problem."""
@@ -84,14 +95,26 @@ class SamplingConfig(Section):
     """Response tokens after which the engine stops. None: the length budget, since a longer
     response cannot be accepted."""
 
+    policy: HookConfig | None = None
+    """What chooses the temperature of a group, such as ``{use: entropy}``, which holds the entropy
+    at a target. Only for objectives that compare with what the engine drew."""
+
 
 class FilterConfig(Section):
     length_budget: int = Field(gt=0)
     """L: response tokens a correct answer may use, the end token included. L itself is allowed."""
 
-    token_weights: Literal["none", "fait"] = "none"
+    steps: tuple[HookConfig, ...] = Field(default=(), strict=False)
+    """What else a correct rollout within its budget must pass, in this order, such as
+    ``[{use: duplicate}, {use: branchy, settings: {quantile: 0.9}}]``: docs/methods.md."""
+
+    reward: HookConfig | None = None
+    """What an objective of whole groups gets for a rollout. None: 1 if it was accepted, else 0."""
+
+    token_weights: str = "none"
     """How much each token of an accepted rollout counts in the loss. ``fait``: more where the most
-    similar rollout of its group that is not right says something else."""
+    similar rollout of its group that is not right says something else. Or your own
+    ``module:NAME``."""
 
     fait_extra: float = Field(default=1.0, gt=0)
     """What such a token counts beyond 1."""
@@ -130,6 +153,13 @@ class EngineConfig(Section):
 
     tensor_parallel: int = Field(default=1, gt=0)
     """GPUs that share one engine."""
+
+    adaptive: bool = True
+    """Hold requests back while the KV cache is full, since the engine would throw away what it has
+    computed of one and begin it again."""
+
+    eval_share: float = Field(default=0.5, gt=0, le=1)
+    """Share of ``max_num_seqs`` that an evaluation may take while rollouts wait."""
 
     enforce_eager: bool = True
     """Skip graph capture: quicker start, slower decoding on a GPU."""
@@ -235,7 +265,7 @@ class LearnerConfig(Section):
     """What is minimised: ``sft``, ``grpo``, another of docs/methods.md, or your own
     ``module:OBJECTIVE`` (docs/extending.md)."""
 
-    objective_settings: dict[str, float | int | str | bool] = {}
+    objective_settings: dict[str, Setting] = Field(default={})
     """Its numbers, such as ``entropy_bonus`` of ``sft``."""
 
     teacher: TeacherConfig = TeacherConfig()
@@ -356,6 +386,16 @@ class ClusterConfig(Section):
     threads: int = Field(default=1, gt=0)
     """CPU threads of each engine and each learner process when the device is a CPU."""
 
+    pin_cores: bool = False
+    """On a CPU: give every engine and every learner rank cores of its own."""
+
+    engine_restarts: int = Field(default=3, ge=0)
+    """Engines that are replaced after they died or hung, over the whole run; the next one that does
+    is only missed, and the last one ends the run."""
+
+    engine_timeout_s: float = Field(default=60.0, gt=0)
+    """Longest silence of an engine before it counts as hung."""
+
     learner_port: int | None = Field(default=None, gt=0, lt=65536)
     """Port at which the learner ranks meet, for networks that open only some. None: a free one."""
 
@@ -393,9 +433,13 @@ class RunConfig(Section):
     data: DataConfig
     filter: FilterConfig
     sampling: SamplingConfig = SamplingConfig()
+    curriculum: CurriculumConfig = CurriculumConfig()
+    budget: BudgetConfig = BudgetConfig()
+    economy: EconomyConfig = EconomyConfig()
     batch: BatchConfig = BatchConfig()
     engine: EngineConfig = EngineConfig()
     learner: LearnerConfig = LearnerConfig()
+    sync: SyncConfig = SyncConfig()
     judge: JudgeConfig = JudgeConfig()
     eval: EvalConfig = EvalConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
@@ -441,6 +485,7 @@ class RunConfig(Section):
                 "learner.weights=bfloat16 cannot compute in learner.dtype=float32. "
                 "Set learner.dtype=bfloat16 or learner.weights=float32"
             )
+        self._economy_fits()
         room = self.engine.max_model_len - self.data.max_prompt_tokens
         if self.max_response_tokens > room:
             raise ValueError(
@@ -455,3 +500,40 @@ class RunConfig(Section):
                 f"{self.engine.max_model_len}. Raise engine.max_model_len"
             )
         return self
+
+    def _economy_fits(self) -> None:
+        if self.budget.end is not None and self.budget.end > self.filter.length_budget:
+            raise ValueError(
+                f"budget.end {self.budget.end} is above filter.length_budget "
+                f"{self.filter.length_budget}, where a schedule begins. Lower budget.end"
+            )
+        economy, curriculum = self.economy, self.curriculum
+        savings = (economy.probe, economy.doomed, economy.stop_after, curriculum.group_sizes)
+        if self.data.responses == "instead" and (any(savings) or self.data.templates):
+            raise ValueError(
+                "data.responses=instead generates nothing: leave economy, curriculum.group_sizes "
+                "and data.templates out"
+            )
+        if self.data.paraphrase is not None and self.data.responses != "beside":
+            raise ValueError(
+                "data.paraphrase needs data.responses=beside: the policy says a given response in "
+                "its own words"
+            )
+        smallest = curriculum.group_sizes[0] if curriculum.group_sizes else self.group_size
+        if economy.probe is not None and economy.probe >= smallest:
+            raise ValueError(
+                f"economy.probe {economy.probe} leaves nothing to save of groups of {smallest}. "
+                "Lower it, or raise sampling.group_size"
+            )
+        if economy.reweight and economy.stop_after is not None:
+            raise ValueError(
+                "economy.reweight cannot undo economy.stop_after: nobody knows how likely a "
+                "cancelled rollout was. Set one of them"
+            )
+        if economy.reweight and 0 in (
+            economy.probe_continue if economy.probe else 1,
+            economy.doomed_continue if economy.doomed else 1,
+        ):
+            raise ValueError(
+                "economy.reweight needs economy.probe_continue and economy.doomed_continue above 0"
+            )

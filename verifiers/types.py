@@ -9,8 +9,13 @@ Role = Literal["system", "user", "assistant"]
 Part = Literal["after_think", "last_box", "whole"]
 Strictness = Literal["strict", "normal", "lenient"]
 Guard = Literal["copied", "many_boxes", "answer_list"]
+Level = Literal["short", "moderate", "long"]
+Origin = Literal["self", "paraphrase", "gold"]
+Abort = Literal["doomed", "cancelled"]
 
 REASONS = (
+    "doomed",
+    "cancelled",
     "aborted",
     "truncated",
     "verifier_timeout",
@@ -24,8 +29,9 @@ REASONS = (
     "stale",
     "equal",
 )
-"""Why a rollout is not trained; the first that holds. ``stale`` and ``equal`` are decided at
-consumption, the rest when the group settles."""
+"""Why a rollout is not trained; the first that holds. Behind ``over_budget`` come those of
+``filter.steps``, under the names of the steps. ``stale`` and ``equal`` are decided at consumption,
+the rest when the group settles."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,20 +57,47 @@ class Problem:
     """The same as its judge reads it."""
     teacher_prompt_ids: tuple[int, ...] = ()
     """What a teacher is asked instead, maybe with the answer in it; empty: the same prompt."""
+    templates: tuple[tuple[int, ...], ...] = ()
+    """The prompt as each of ``data.templates`` words it; empty: there is one wording."""
+    paraphrase_ids: tuple[int, ...] = ()
+    """What the policy is asked to say the given response in its own words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ticket:
-    """The right, and the duty, to write one group: ``size`` rollouts of one problem."""
+    """The right, and the duty, to write one group: ``size`` rollouts of one problem.
+
+    All that was decided about the group before it was written, and goes into the queue's log, so
+    that a group which is written again is the same one.
+    """
 
     number: int
     """Position in the order of consumption; tickets are numbered 0, 1, 2, … without a gap."""
     attempt: int
     """How often this number was handed out before. A late result of an older attempt is refused."""
     problem: Problem
+    """In the wording of ``template``."""
     size: int
     budget: int
     """Response tokens a correct answer may use (the length budget L)."""
+    cursor: int = 0
+    """Draws of the data's order up to here, this one included."""
+    seen: int = 0
+    """Tickets below were known to whoever decided this."""
+    propensity: float = 1.0
+    """How likely the problem was to be asked at this visit, times its share of rollouts: ``size``
+    over ``sampling.group_size``."""
+    explores: bool = False
+    """The budget is not the problem's own, to see what longer answers do."""
+    template: int | None = None
+    """Which of ``data.templates``; None: as it came."""
+    level: Level | None = None
+    """The length that the template asks for."""
+    temperature: float = 1.0
+    expected_tokens: float | None = None
+    """Mean length of the problem's earlier rollouts."""
+    limits: tuple[tuple[str, float], ...] = ()
+    """Thresholds of filters that follow the run, by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +118,15 @@ class Completion:
     start_us: int
     end_us: int
     is_expert: bool = False
-    """It came with the data: somebody else wrote it."""
+    """It came with the data, or was written to another prompt: not a sample of the policy."""
+    origin: Origin = "self"
+    propensity: float = 1.0
+    """How likely it was to be written to its end, given its group: ``economy``."""
+    aborted_by: Abort | None = None
+    """Why we ended it, where ``finish_reason`` is ``abort``."""
+    score: float | None = None
+    """Mean log-probability of its tokens under the policy at the problem's own prompt, where a
+    filter asks for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +208,8 @@ class JudgedGroup:
     decisions: tuple[Decision, ...]
     weights: tuple[tuple[float, ...], ...] = ()
     """Of each completion's tokens, as in ``Rollout``; empty when nothing is weighted."""
+    rewards: tuple[dict[str, float], ...] = ()
+    """Components of each completion's reward, by name; empty: 1 if it was accepted, else 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,20 +222,21 @@ class Rollout:
     response_ids: tuple[int, ...]
     first_version: int
     last_version: int
+    is_accepted: bool = True
     reward: float = 1.0
-    """1 if it was accepted, else 0."""
+    """1 if it was accepted, else 0; or what ``filter.reward`` made of it."""
+    weight: float = 1.0
+    """What each of its tokens counts in the loss, times ``weights``."""
+    level: Level | None = None
+    """The length that its prompt asked for."""
     is_expert: bool = False
-    """It came with the data: somebody else wrote it."""
+    """It came with the data, or was written to another prompt: not a sample of the policy."""
     logprobs: tuple[float, ...] = ()
     """Of each response token, as the engine drew it; empty for an expert's."""
     weights: tuple[float, ...] = ()
     """Of each response token: 0 leaves it out, anything else scales its loss. Empty: all 1."""
     teacher_prompt_ids: tuple[int, ...] = ()
     """What a teacher is asked instead; empty: the same prompt."""
-
-    @property
-    def is_accepted(self) -> bool:
-        return self.reward == 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +250,21 @@ class Outcome:
     first_version: int
     last_version: int
     is_expert: bool = False
+    measures: tuple[tuple[str, float], ...] = ()
+    """Values of filters that follow the run, by name (``Ticket.limits``)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupOutcome:
+    """What became of a group, as the learner was given it: what curriculum and budgets learn of."""
+
+    ticket: int
+    problem_id: str
+    budget: int
+    temperature: float
+    logprob_mean: float | None
+    """Of the tokens of its rollouts, as they were drawn; None: nobody knows."""
+    outcomes: tuple[Outcome, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +276,8 @@ class Settlement:
     attempt: int
     outcomes: tuple[Outcome, ...]
     rollouts: tuple[Rollout, ...]
+    logprob_mean: float | None = None
+    """Of all tokens that the policy drew for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,6 +339,8 @@ class Lease:
     accepted_tokens: int = 0
     num_equal: int = 0
     """Left out with their groups, whose rewards are all equal (``batch.drop_equal``)."""
+    groups: tuple[GroupOutcome, ...] = ()
+    """In ticket order; only of a lease that is ready."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,6 +354,8 @@ class PublishedWeights:
     """``verifiers.fingerprint`` of the tensors in the file; engines refuse anything else."""
     num_tensors: int
     num_bytes: int
+    is_streamed: bool = False
+    """They lie in no file: the learner sends them while the engines receive."""
 
 
 def rollout_id(ticket: int, attempt: int, sample: int) -> str:

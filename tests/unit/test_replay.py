@@ -37,6 +37,7 @@ def whole_group(ticket: int, *rewards: float, versions: tuple[int, ...] = ()) ->
             response_ids=(2,) * (3 if reward else 10),
             first_version=version,
             last_version=version,
+            is_accepted=reward == 1.0,
             reward=reward,
         )
         for sample, (reward, version) in enumerate(rows)
