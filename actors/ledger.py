@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from actors.settlement_rows import decode_settlement
-from verifiers.types import Settlement
+from verifiers.types import GroupOutcome, Settlement
 
 Record = dict[str, Any]
 
@@ -55,9 +55,10 @@ class _Consumed:
 
 @dataclass(slots=True)
 class Ledger:
-    attempts: dict[int, int] = field(default_factory=dict)
-    """Ticket to the number of the attempt that is out, or that settled it."""
-    problems: dict[int, str] = field(default_factory=dict)
+    issued: dict[int, Record] = field(default_factory=dict)
+    """Of every ticket the record of the attempt that is out, or that settled it."""
+    cursor: int = 0
+    """Draws of the data's order up to the newest ticket."""
     settled: dict[int, Settlement] = field(default_factory=dict)
     forgotten: int = 0
     """Tickets below were trained before the oldest checkpoint; only their sums are kept."""
@@ -73,10 +74,28 @@ class Ledger:
 
     @property
     def num_issued(self) -> int:
-        return self.forgotten + len(self.attempts)
+        return self.forgotten + len(self.issued)
 
     def unsettled(self) -> list[int]:
-        return [number for number in self.attempts if number not in self.settled]
+        return [number for number in self.issued if number not in self.settled]
+
+    def next_attempt(self, number: int) -> int | None:
+        """None: the ticket is settled, and nobody is to write it again."""
+        if number < self.forgotten or number in self.settled:
+            return None
+        return self.issued[number]["attempt"] + 1 if number in self.issued else 0
+
+    def group(self, number: int) -> GroupOutcome:
+        """What became of a settled ticket."""
+        issued, settled = self.issued[number], self.settled[number]
+        return GroupOutcome(
+            ticket=number,
+            problem_id=issued["problem"],
+            budget=issued["budget"],
+            temperature=issued["temperature"],
+            logprob_mean=settled.logprob_mean,
+            outcomes=settled.outcomes,
+        )
 
     def apply(self, record: Record) -> None:
         match record["kind"]:
@@ -95,7 +114,8 @@ class Ledger:
 
     def accepts(self, ticket: int, attempt: int) -> bool:
         """False for the late result of an attempt that was given up, and for a repeated one."""
-        return self.attempts.get(ticket) == attempt and ticket not in self.settled
+        issued = self.issued.get(ticket)
+        return issued is not None and issued["attempt"] == attempt and ticket not in self.settled
 
     def release_trained(self) -> None:
         """Let go of the tokens of what was trained: only a restart asks for them, of the log."""
@@ -133,8 +153,8 @@ class Ledger:
         number = record["ticket"]
         if number > self.num_issued:
             raise ValueError(f"ticket {number} was issued before ticket {self.num_issued}")
-        self.attempts[number] = record["attempt"]
-        self.problems[number] = record["problem"]
+        self.issued[number] = record
+        self.cursor = max(self.cursor, record["cursor"])
 
     def _acknowledge(self, record: Record) -> None:
         if record["first"] != self.trained:
@@ -152,7 +172,7 @@ class Ledger:
 
     def _forget_below(self, ticket: int) -> None:
         for number in range(self.forgotten, ticket):
-            del self.attempts[number], self.problems[number], self.settled[number]
+            del self.issued[number], self.settled[number]
         self.forgotten = max(self.forgotten, ticket)
 
     def _take_back_after(self, step: int) -> None:

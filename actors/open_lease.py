@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
 
-from verifiers.types import Lease, Rollout, Settlement
+from verifiers.types import GroupOutcome, Lease, Rollout, Settlement
 
 LeftOut = Literal["stale", "equal"]
 
@@ -58,7 +58,9 @@ class OpenLease:
             else:
                 self.left_out.append((rollout, reason))
 
-    def describe(self, step: int, epoch: int, end: int, *, is_ready: bool) -> Lease:
+    def describe(
+        self, step: int, epoch: int, end: int, *, is_ready: bool, groups: tuple[GroupOutcome, ...]
+    ) -> Lease:
         left_out = Counter(reason for _, reason in self.left_out)
         return Lease(
             step=step,
@@ -76,4 +78,5 @@ class OpenLease:
             num_written=self.num_written,
             written_tokens=self.written_tokens,
             reasons=dict(self.reasons),
+            groups=groups,
         )

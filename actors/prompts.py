@@ -1,4 +1,4 @@
-"""Which problem comes next: every problem of the data, in an order that seed and position repeat.
+"""Every problem of the data, in an order that seed and position repeat.
 
 data file -> rows -> system prompt, suffix -> chat template -> token ids -> Problem
 """
@@ -47,6 +47,7 @@ class PromptSource:
         self._model_dir = model_dir
         self._models_dir = models_dir or Path(model_dir).parent
         self._train: list[Problem] = []
+        self._by_id: dict[str, Problem] = {}
         self._heldout: list[Problem] = []
         self._places: tuple[str, ...] = ()
         self._cursor = 0
@@ -68,6 +69,7 @@ class PromptSource:
         template = load_chat_template(self._model_dir, self._config.model)
         teacher_prompt = self._config.learner.teacher.prompt
         self._train = make_problems(train, data, template, teacher_prompt)
+        self._by_id = {problem.id: problem for problem in self._train}
         self._heldout = make_problems(heldout, data, template)
         self._places = (*train.places, *heldout.places)
         everything = self._train + self._heldout
@@ -91,6 +93,11 @@ class PromptSource:
         return self._cursor
 
     @property
+    def num_problems(self) -> int:
+        """Draws of one pass over the data."""
+        return len(self._train)
+
+    @property
     def total(self) -> int | None:
         """Draws until the end of the data; None when it begins again and again."""
         epochs = self._config.data.epochs
@@ -111,6 +118,10 @@ class PromptSource:
         """Go on as if ``cursor`` problems had been drawn."""
         assert cursor >= 0, cursor
         self._cursor = cursor
+
+    def problem(self, id: str) -> Problem | None:
+        """To learn from, by its id; None: there is none."""
+        return self._by_id.get(id)
 
     def references(self) -> list[Reference]:
         """What every problem's judge compares with, learned from or held out, with its place."""

@@ -16,6 +16,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -23,9 +24,10 @@ from actors.ledger import Counts, Ledger
 from actors.open_lease import LeftOut, OpenLease, Rules
 from actors.replay_log import ReplayLog, read_log
 from actors.settlement_rows import encode_settlement
+from actors.ticket_rows import Record, encode_ticket
 from configs.run_files import Fate
 from configs.schema import RunConfig
-from verifiers.types import Lease, Rollout, Settlement
+from verifiers.types import Lease, Rollout, Settlement, Ticket
 
 INVARIANTS_EVERY = 16
 """Acknowledged steps between checks of every count; with ``debug`` it is each one."""
@@ -33,6 +35,17 @@ INVARIANTS_EVERY = 16
 
 class RecordsFates(Protocol):
     async def fates(self, rows: list[Fate]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """What a restart goes on from."""
+
+    unsettled: tuple[Record, ...]
+    """Of the tickets that were out when the last process ended, in their order: as
+    ``ticket_rows`` wrote them."""
+    cursor: int
+    """Draws of the data's order up to the newest ticket."""
 
 
 class ReplayQueue:
@@ -65,11 +78,11 @@ class ReplayQueue:
         self._lease: Lease | None = None
         self._settled_at_us: dict[int, int] = {}
 
-    async def open(self, step: int) -> dict[int, str]:
+    async def open(self, step: int) -> Opened:
         """Rebuild what was there and go on from optimizer step ``step``, the checkpoint's.
 
-        Returns the tickets that were out when the last process ended, with their problem's id: they
-        are to be issued again. Steps after the checkpoint are taken back, their groups kept.
+        The unsettled tickets are to be issued again. Steps after the checkpoint are taken back,
+        their groups kept.
         """
         for record in read_log(self._directory):
             self._ledger.apply(record)
@@ -80,20 +93,31 @@ class ReplayQueue:
         self._open = OpenLease(first=self._gathered)
         self._epoch = self._log.boot << 32
         self._ledger.counts().check()
-        return {number: self._ledger.problems[number] for number in self._ledger.unsettled()}
+        unsettled = sorted(self._ledger.unsettled())
+        return Opened(
+            unsettled=tuple(self._ledger.issued[number] for number in unsettled),
+            cursor=self._ledger.cursor,
+        )
 
     async def num_issued(self) -> int:
         return self._ledger.num_issued
 
-    async def issue(self, number: int, problem_id: str) -> int:
-        """Wait until ticket ``number`` may go out; returns which attempt at it this is."""
+    async def room(self, number: int) -> int:
+        """Wait until ticket ``number`` may go out; returns the version that the engines hold."""
         async with self._changed:
             # Behind it stand a step, a publication and a swap, with a deadline each that says more.
             room = f"room for ticket {number}"
             await self._wait(lambda: number < self._limit(), room, deadlines=4)
-            attempt = self._ledger.attempts.get(number, -1) + 1
-            record = {"kind": "issue", "ticket": number, "attempt": attempt, "problem": problem_id}
-            self._write(record | {"version": self._version, "at_us": _now_us()})
+            return self._version
+
+    async def issue(self, ticket: Ticket) -> int | None:
+        """Note that the ticket goes out, with all that was decided about it. Returns which attempt
+        at it this is; None: it is settled already."""
+        async with self._changed:
+            attempt = self._ledger.next_attempt(ticket.number)
+            if attempt is not None:
+                record = encode_ticket(replace(ticket, attempt=attempt))
+                self._write(record | {"version": self._version, "at_us": _now_us()})
         return attempt
 
     async def end_of_data(self, number: int) -> None:
@@ -129,7 +153,11 @@ class ReplayQueue:
             self._gathered = end
             enough = len(self._open.accepted) >= self._config.batch.min_rollouts
             self._epoch += 1
-            lease = self._open.describe(step, self._epoch, end, is_ready=enough or end == self._end)
+            is_ready = enough or end == self._end
+            groups = map(self._ledger.group, range(self._open.first, end) if is_ready else ())
+            lease = self._open.describe(
+                step, self._epoch, end, is_ready=is_ready, groups=tuple(groups)
+            )
             if lease.is_ready:
                 self._lease = lease
                 self._step += 1
@@ -144,8 +172,9 @@ class ReplayQueue:
 
     async def ack(self, lease: Lease, *, skipped: bool) -> None:
         """The optimizer step was taken (or ``skipped``: its rollouts are dropped)."""
+        key = (lease.step, lease.epoch)
         async with self._changed:
-            if self._lease != lease:
+            if self._lease is None or (self._lease.step, self._lease.epoch) != key:
                 raise ValueError(f"lease {lease.epoch} of step {lease.step} is no longer open")
             taken = self._open
             trained = [] if skipped else taken.fresh

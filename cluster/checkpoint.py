@@ -11,6 +11,7 @@ import xxhash
 
 MANIFEST = "manifest.json"
 LATEST = "LATEST"
+CURRICULUM = "curriculum.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +21,8 @@ class TrainState:
     step: int
     """Optimizer steps taken: the version of the weights."""
     end_ticket: int
-    """First ticket that is not trained in these weights; also the source's cursor."""
+    """First ticket that is not trained in these weights, and of which the curriculum knows
+    nothing."""
     seconds: float
     """Wall time of the run until here, over all its processes."""
 
@@ -33,6 +35,10 @@ class Checkpoint:
     @property
     def model(self) -> Path:
         return self.path / "model"
+
+    @property
+    def curriculum(self) -> Path:
+        return self.path / CURRICULUM
 
 
 class CheckpointStore:

@@ -21,27 +21,30 @@ from learner to generators, without passing through here.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeVar
 
 from cluster.bad_steps import BadSteps
-from configs.errors import UserError
 from configs.schema import RunConfig
-from verifiers.types import Lease, Problem, PublishedWeights, Ticket
+from verifiers.types import GroupOutcome, Lease, PublishedWeights, Ticket
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+Issued = Mapping[str, Any]
+"""A ticket as the queue's log has it."""
 
 
 class Draws(Protocol):
-    def draw(self) -> Problem | None: ...
-    def seek(self, cursor: int) -> None: ...
+    def draw(self, number: int, version: int) -> Ticket | None: ...
+    def again(self, record: Issued) -> Ticket: ...
+    def learn(self, groups: Sequence[GroupOutcome]) -> list[str]: ...
 
 
 class Queues(Protocol):
     async def num_issued(self) -> int: ...
-    async def issue(self, number: int, problem_id: str) -> int: ...
+    async def room(self, number: int) -> int: ...
+    async def issue(self, ticket: Ticket) -> int | None: ...
     async def end_of_data(self, number: int) -> None: ...
     async def lease(self, step: int) -> Lease: ...
     async def ack(self, lease: Lease, *, skipped: bool) -> None: ...
@@ -80,6 +83,7 @@ class Learns(Protocol):
 
 class Reports(Protocol):
     async def waiting(self, lease: Lease) -> None: ...
+    async def alarm(self, step: int, text: str) -> None: ...
     async def stepped(self, lease: Lease, metrics: Stepped, times: "StepTimes") -> None: ...
     async def synced(self, weights: PublishedWeights, loads: Sequence[Loaded]) -> None: ...
     async def heartbeat(self) -> None: ...
@@ -118,7 +122,7 @@ class Parts:
     outbox: asyncio.Queue[PublishedWeights] = field(default_factory=lambda: asyncio.Queue(1))
 
 
-async def run(parts: Parts, *, start: int, reissue: dict[int, str]) -> int:
+async def run(parts: Parts, *, start: int, reissue: Sequence[Issued]) -> int:
     """Train from version ``start``; returns the version reached. ``reissue``: tickets left over."""
     clock = asyncio.create_task(learn(parts, start), name="learn")
     others = [
@@ -142,37 +146,29 @@ async def run(parts: Parts, *, start: int, reissue: dict[int, str]) -> int:
         await asyncio.gather(clock, *others, return_exceptions=True)
 
 
-async def feed(parts: Parts, reissue: dict[int, str]) -> None:
-    """Hand out the tickets a crash left over, then new ones, as the queue's gate allows."""
-    for number, problem_id in sorted(reissue.items()):
-        parts.source.seek(number)
-        problem = parts.source.draw()
-        if problem is None or problem.id != problem_id:
-            raise UserError(
-                f"ticket {number} was problem {problem_id!r} and is now "
-                f"{problem and problem.id!r}: data.train changed since the run began"
-            )
-        await _hand_out(parts, number, problem)
+async def feed(parts: Parts, reissue: Sequence[Issued]) -> None:
+    """Hand out the tickets a crash left over, then new ones, as the queue's gate allows. What a
+    ticket asks is decided when there is room for it, and not before: then most is known."""
+    for record in reissue:
+        ticket = parts.source.again(record)
+        await parts.queue.room(ticket.number)
+        await _hand_out(parts, ticket)
     number = await parts.queue.num_issued()
-    parts.source.seek(number)
-    while (problem := parts.source.draw()) is not None:
-        await _hand_out(parts, number, problem)
+    while True:
+        version = await parts.queue.room(number)
+        ticket = parts.source.draw(number, version)
+        if ticket is None:
+            break
+        await _hand_out(parts, ticket)
         number += 1
     await parts.queue.end_of_data(number)
     await asyncio.Event().wait()  # learn ends the run, not the end of the data
 
 
-async def _hand_out(parts: Parts, number: int, problem: Problem) -> None:
-    attempt = await parts.queue.issue(number, problem.id)
-    await parts.tickets.put(
-        Ticket(
-            number=number,
-            attempt=attempt,
-            problem=problem,
-            size=parts.config.group_size,
-            budget=parts.config.filter.length_budget,
-        )
-    )
+async def _hand_out(parts: Parts, ticket: Ticket) -> None:
+    attempt = await parts.queue.issue(ticket)
+    if attempt is not None:  # None: somebody has settled it
+        await parts.tickets.put(replace(ticket, attempt=attempt))
 
 
 async def generate(parts: Parts, generator: Generates) -> None:
@@ -206,6 +202,7 @@ async def learn(parts: Parts, start: int) -> int:
         asked = now_us()
         lease = await _lease(parts, version)
         end_ticket = lease.end_ticket
+        await _tell_source(parts, lease)
         if lease.num_rollouts == 0:
             await parts.queue.ack(lease, skipped=True)
             await parts.reports.ended(f"the data ended after {version} of {config.steps} steps")
@@ -243,6 +240,12 @@ async def _lease(parts: Parts, step: int) -> Lease:
     while not (lease := await parts.queue.lease(step)).is_ready:
         await parts.reports.waiting(lease)
     return lease
+
+
+async def _tell_source(parts: Parts, lease: Lease) -> None:
+    """What became of the groups of a step, before it is taken: the next tickets may wait for it."""
+    for text in parts.source.learn(lease.groups):
+        await parts.reports.alarm(lease.step, text)
 
 
 async def _publish(parts: Parts, version: int) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from actors.curriculum import check_curriculum
 from actors.prompts import PromptSource
 from cluster.models import models_dir, resolve_model
 from configs.schema import RunConfig
@@ -28,6 +29,7 @@ def prepare(config: RunConfig, report: Callable[[str], None]) -> Prepared:
     if config.judge.audit_verifier is not None:
         path_of(config.judge.audit_verifier)
     objective = bound_objective(config)
+    check_curriculum(config)
     teacher = config.learner.teacher.model
     model_dir = resolve_model(config.model.path, report)
     source = PromptSource(config, model_dir, models_dir())

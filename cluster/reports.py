@@ -57,6 +57,11 @@ class Reports:
         )
         await self._recorder.event("batch_extended", step=lease.step, reasons=reasons)
 
+    async def alarm(self, step: int, text: str) -> None:
+        """Of the length budget."""
+        self._display.note(f"step {step + 1}: {text}")
+        await self._recorder.event("budget_alarm", step=step, text=text)
+
     async def stepped(self, lease: Lease, metrics: Any, times: StepTimes) -> None:
         counts, judges = await asyncio.gather(self._queue.counts(), self._judges.stats())
         row = {

@@ -1,13 +1,16 @@
 """``laconic train``: start the parts, run the loop, sum up."""
 
 import asyncio
+import json
 import os
 import signal
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cluster.checkpoint import Checkpoint, CheckpointStore, TrainState
+from actors.curriculum import Curriculum
+from actors.replay import Opened
+from cluster.checkpoint import CURRICULUM, Checkpoint, CheckpointStore, TrainState
 from cluster.live import Display
 from cluster.loop import Parts, run, within
 from cluster.plan import Plan
@@ -57,6 +60,7 @@ class Run:
         self._actors = actors
         self._learner = actors.learner
         self._tracker = tracker
+        self._curriculum = Curriculum(job.prepared.source, job.config)
         self._store = CheckpointStore(job.run_dir.checkpoints, job.config.checkpoint.keep)
         self._heldout: list[Problem] = (
             job.prepared.source.heldout(job.config.eval.problems) if job.config.data.heldout else []
@@ -75,12 +79,15 @@ class Run:
     async def go(self) -> dict[str, Any]:
         checkpoint = self._newest_checkpoint()
         start = checkpoint.state.step if checkpoint else 0
-        reissue = await self._start(start)
+        opened = await self._start(start)
+        self._curriculum.restore(
+            json.loads(checkpoint.curriculum.read_text()) if checkpoint else None, opened.cursor
+        )
         if checkpoint is not None:
             await self._restore(checkpoint)
         parts = Parts(
             config=self._config,
-            source=self._job.prepared.source,
+            source=self._curriculum,
             queue=self._actors.queue,
             generators=self._actors.generators,
             learner=self._learner,
@@ -91,7 +98,7 @@ class Run:
         )
         _stop_on_signal(parts.stop, self._job.display)
         self._reports.phase = "training"
-        version = await run(parts, start=start, reissue=reissue)
+        version = await run(parts, start=start, reissue=opened.unsettled)
         if parts.stop.is_set() and version < self._config.steps:
             self._reports.phase = "stopped"
             await self._reports.heartbeat()
@@ -112,8 +119,8 @@ class Run:
             self._job.display.note("no checkpoint yet: going on from the starting weights")
         return checkpoint
 
-    async def _start(self, start: int) -> dict[int, str]:
-        """Everything that takes long at the same time; returns the tickets to issue again."""
+    async def _start(self, start: int) -> Opened:
+        """Everything that takes long at the same time; returns what the queue goes on from."""
         actors, limit = self._actors, self._config.cluster.start_timeout_s
         self._job.display.progress("starting", "engines, learner and judges")
         boot = await within(actors.recorder.start(), limit, "the recorder")
@@ -128,15 +135,15 @@ class Run:
             limit,
             "engines, learner and judges to start",
         )
-        reissue = started[0]
+        opened: Opened = started[0]
         await actors.recorder.event(
             "started",
             boot=boot,
             step=start,
-            reissued=len(reissue),
+            reissued=len(opened.unsettled),
             processes={"driver": os.getpid(), **await processes(actors.parts)},
         )
-        return reissue
+        return opened
 
     async def _named(self, what: str, start: Any) -> None:
         began = time.monotonic()
@@ -158,11 +165,13 @@ class Run:
 
     async def _checkpoint(self, version: int, end_ticket: int) -> None:
         folder = self._store.begin(version)
+        learned = json.dumps(self._curriculum.state())
         await within(
             self._learner.save(folder),
             self._config.cluster.wait_timeout_s,
             f"the learner to save version {version}",
         )
+        (folder / CURRICULUM).write_text(learned)
         state = TrainState(step=version, end_ticket=end_ticket, seconds=self._reports.seconds)
         await asyncio.to_thread(self._store.commit, folder, state)
         await self._actors.queue.commit(version, self._store.oldest_ticket())

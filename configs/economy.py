@@ -111,6 +111,15 @@ class BudgetConfig(Section):
     budget that was not too short, stays there, and says so."""
 
     @model_validator(mode="after")
+    def _remembers_enough(self) -> "BudgetConfig":
+        if self.min_lengths > self.memory:
+            raise ValueError(
+                f"min_lengths {self.min_lengths} is above memory {self.memory}, so no problem "
+                "would ever have a budget of its own. Raise memory"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _has_an_end(self) -> "BudgetConfig":
         if (self.kind == "schedule") != (self.end is not None):
             raise ValueError("kind schedule and end belong together: set both, or neither")

@@ -21,8 +21,12 @@ ENVIRONMENT_PREFIX = "LACONIC__"
 TEXTS = ("data.system_prompt", "data.suffix", "data.paraphrase", "learner.teacher.prompt")
 """Keys whose values may begin with a brace."""
 
-OPEN_SECTION = "learner.objective_settings."
-"""Its keys are those of the objective, which may be somebody's own."""
+OPEN_SECTIONS = (
+    "learner.objective_settings.",
+    "curriculum.policy_settings.",
+    "sampling.policy.settings.",
+)
+"""Their keys are those of a part which may be somebody's own."""
 
 
 class ConfigError(UserError):
@@ -167,7 +171,7 @@ def _with_text_quoted(pair: str) -> str:
 
 def _require_known(key: str) -> None:
     keys = list(known_keys())
-    if key in keys or key.startswith(OPEN_SECTION):
+    if key in keys or key.startswith(OPEN_SECTIONS):
         return
     if any(known.startswith(f"{key}.") for known in keys):
         raise ConfigError(f"{key!r} is a section; name one of its keys, like {key}.…=value")

@@ -33,6 +33,12 @@ def bound_objective(config: RunConfig) -> Bound:
             f"batch.drop_equal is for objectives that compare the rollouts of a group, and "
             f"learner.objective={name} learns from accepted ones alone; leave it out"
         )
+    if config.sampling.policy is not None and bound.objective.on_policy:
+        raise UserError(
+            f"sampling.policy={config.sampling.policy.use} changes the temperature, and "
+            f"learner.objective={name} learns from samples of the policy as it is; leave it out, "
+            "or take an objective of ratios, such as raft or grpo"
+        )
     if "advantages" in needs and bound.objective.advantages is None:
         raise UserError(f"learner.objective={name} needs advantages and does not say which")
     if "uniforms" in needs and bound.objective.uniforms is None:

@@ -125,7 +125,8 @@ class Objective:
     """A frozen pydantic section with its numbers and their documentation."""
     needs: frozenset[Need] = frozenset()
     on_policy: bool = True
-    """Rollouts must be samples of the policy itself: temperature 1, nothing cut off."""
+    """Rollouts must be samples of the policy itself: temperature 1, nothing cut off. Not so where
+    the loss divides by the probability they were drawn with, or never asks who wrote them."""
     aggregation: Literal["token_mean", "sequence_mean", "constant"] = "token_mean"
     """How the method is published: over tokens, over tokens that ``weights.sequence_mean`` weights,
     or over a constant number of tokens per rollout."""

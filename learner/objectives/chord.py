@@ -76,6 +76,7 @@ CHORD_GRPO = Objective(
     terms=chord_grpo,
     settings=ChordGrpoSettings,
     needs=frozenset({"expert_batch", "advantages", "old_logprobs"}),
+    on_policy=False,
     advantages=advantages.grpo,
     at_step=mu_at,
 )

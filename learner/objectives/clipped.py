@@ -79,11 +79,14 @@ def surrogate(view: View, settings: ClipSettings) -> list[Term]:
 
 _GIVEN: frozenset[Need] = frozenset({"advantages", "old_logprobs"})
 
-RAFT = Objective(terms=raft, settings=RaftSettings, needs=frozenset({"old_logprobs"}))
+RAFT = Objective(
+    terms=raft, settings=RaftSettings, needs=frozenset({"old_logprobs"}), on_policy=False
+)
 GRPO = Objective(
     terms=surrogate,
     settings=GrpoSettings,
     needs=_GIVEN,
+    on_policy=False,
     aggregation="sequence_mean",
     advantages=advantages.grpo,
 )
@@ -91,6 +94,7 @@ TLDR = Objective(
     terms=surrogate,
     settings=TldrSettings,
     needs=_GIVEN,
+    on_policy=False,
     aggregation="sequence_mean",
     advantages=advantages.tldr,
 )
@@ -98,7 +102,14 @@ DR_GRPO = Objective(
     terms=surrogate,
     settings=DrGrpoSettings,
     needs=_GIVEN,
+    on_policy=False,
     aggregation="constant",
     advantages=advantages.dr_grpo,
 )
-DAPO = Objective(terms=surrogate, settings=DapoSettings, needs=_GIVEN, advantages=advantages.dapo)
+DAPO = Objective(
+    terms=surrogate,
+    settings=DapoSettings,
+    needs=_GIVEN,
+    on_policy=False,
+    advantages=advantages.dapo,
+)

@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 OURS = ("actors", "cluster", "configs", "evaluation", "learner", "verifiers")
 LIGHT = (
+    "actors.curriculum",
     "actors.generator",
     "actors.judge",
     "actors.ledger",

@@ -1,42 +1,45 @@
 """The loop against fakes of its neighbours: what waits for what, and how it ends."""
 
 import asyncio
+import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from actors.curriculum import Curriculum
 from actors.replay import ReplayQueue
 from cluster import loop
 from cluster.bad_steps import BadSteps
 from cluster.loop import Parts
 from configs.errors import UserError
 from configs.load import load
+from tests.fakes import make_problem, make_ticket
 from tests.unit.test_replay import Fates, settlement
 from verifiers.types import Lease, Problem, PublishedWeights, Ticket
 
 
-def problem(number: int) -> Problem:
-    return Problem(
-        id=f"p{number}", messages=(), answer="", source="", verifier="number", prompt_ids=(1,)
-    )
-
-
 class Source:
-    def __init__(self, total: int | None = None) -> None:
-        self._next = 0
+    """``p0``, ``p1``, … up to ``total``; or ``num_problems`` of them again and again."""
+
+    def __init__(self, total: int | None = None, num_problems: int = 1000) -> None:
+        self.cursor = 0
+        self.num_problems = num_problems
         self._total = total
 
     def seek(self, cursor: int) -> None:
-        self._next = cursor
+        self.cursor = cursor
 
     def draw(self) -> Problem | None:
-        if self._next == self._total:
+        if self.cursor == self._total:
             return None
-        self._next += 1
-        return problem(self._next - 1)
+        self.cursor += 1
+        return self.problem(f"p{(self.cursor - 1) % self.num_problems}")
+
+    def problem(self, id: str) -> Problem | None:
+        return make_problem(id) if id.startswith("p") else None
 
 
 @dataclass(frozen=True)
@@ -105,9 +108,13 @@ class Reports:
     def __init__(self) -> None:
         self.hungry: list[Lease] = []
         self.why: list[str] = []
+        self.alarms: list[tuple[int, str]] = []
 
     async def waiting(self, lease: Lease) -> None:
         self.hungry.append(lease)
+
+    async def alarm(self, step: int, text: str) -> None:
+        self.alarms.append((step, text))
 
     async def stepped(self, lease: Lease, metrics: Any, times: Any) -> None:
         assert times.asked_us <= times.leased_us <= times.stepped_us <= times.published_us
@@ -128,6 +135,7 @@ class World:
     ) -> None:
         small = ["batch.problems=2", "sampling.group_size=2", "debug=true", "checkpoint.every=2"]
         self.config = load("tiny", [*small, *settings])
+        self.folder = folder
         self.log: list[str] = []
         self.fates = Fates()
         self.queue = ReplayQueue(str(folder), self.config, self.fates)
@@ -136,9 +144,10 @@ class World:
             Generator(self.queue, self.log, **fakes) for _ in range(self.config.engine.num_engines)
         ]
         self.reports = Reports()
+        self.curriculum = Curriculum(Source(total), self.config)
         self.parts = Parts(
             config=self.config,
-            source=Source(total),
+            source=self.curriculum,
             queue=self.queue,
             generators=self.generators,
             learner=self.learner,
@@ -150,6 +159,7 @@ class World:
 
     async def checkpoint(self, version: int, end_ticket: int) -> None:
         self.log.append(f"commit {version} below {end_ticket}")
+        (self.folder / f"{version}.json").write_text(json.dumps(self.curriculum.state()))
 
     async def roll_back(self, version: int) -> None:
         self.log.append(f"roll back for {version}")
@@ -158,9 +168,14 @@ class World:
         self.log.append(f"evaluate {version}")
 
     async def run(self, start: int = 0) -> int:
-        reissue = await self.queue.open(start)
+        opened = await self.queue.open(start)
+        self.curriculum.restore(self.learned(start), opened.cursor)
         async with asyncio.timeout(10):
-            return await loop.run(self.parts, start=start, reissue=reissue)
+            return await loop.run(self.parts, start=start, reissue=opened.unsettled)
+
+    def learned(self, start: int) -> dict[str, Any] | None:
+        path = self.folder / f"{start}.json"
+        return json.loads(path.read_text()) if path.exists() else None
 
 
 async def test_exact_mode_never_writes_while_the_learner_steps(tmp_path: Path):
@@ -283,7 +298,8 @@ async def test_a_resumed_run_writes_again_what_was_out_and_skips_nothing(tmp_pat
     first = World(tmp_path, "steps=9", "checkpoint.every=2", learner={"fail_at": 3})
     with pytest.raises(RuntimeError):
         await first.run()
-    await first.queue.issue(8, "p8")
+    lost = replace(make_ticket(8, problem=make_problem("p8")), cursor=9)
+    await first.queue.issue(lost)
     await first.queue.commit(2, 0)
     await first.queue.close()
 
@@ -302,7 +318,7 @@ async def test_a_resumed_run_writes_again_what_was_out_and_skips_nothing(tmp_pat
 async def test_changed_data_is_found_when_a_ticket_is_written_again(tmp_path: Path):
     first = ReplayQueue(str(tmp_path), load("tiny", []), Fates())
     await first.open(0)
-    await first.issue(0, "another problem")
+    await first.issue(make_ticket(0, problem=make_problem("another problem")))
     await first.close()
     world = World(tmp_path, "steps=2")
 

@@ -10,10 +10,12 @@ from actors.ledger import Ledger
 from actors.replay import ReplayQueue
 from actors.replay_log import LogDamaged, ReplayLog, log_files, read_log
 from actors.settlement_rows import encode_settlement
+from actors.ticket_rows import encode_ticket
 from configs.load import load
 from configs.run_files import Fate
 from configs.schema import RunConfig
-from verifiers.types import Lease, Outcome, Rollout, Settlement, rollout_id
+from tests.fakes import make_problem, make_ticket
+from verifiers.types import Lease, Outcome, Rollout, Settlement, Ticket, rollout_id
 
 GROUP = 2
 
@@ -62,9 +64,13 @@ async def whole_groups(
     queue = ReplayQueue(str(folder), config(*settings), fates or Fates(), keep_rejected=True)
     await queue.open(0)
     for group in groups:
-        await queue.issue(group.ticket, "p")
+        await queue.issue(ticket(group.ticket))
         await queue.settle(group)
     return queue
+
+
+def ticket(number: int, problem_id: str = "p") -> Ticket:
+    return make_ticket(number, size=GROUP, problem=make_problem(problem_id))
 
 
 def config(*settings: str) -> RunConfig:
@@ -111,9 +117,11 @@ async def opened(
 
 
 async def fill(queue: ReplayQueue, tickets: range, *, version: int, accepted: int = 1) -> None:
-    for ticket in tickets:
-        attempt = await queue.issue(ticket, f"p{ticket}")
-        await queue.settle(settlement(ticket, version=version, accepted=accepted, attempt=attempt))
+    for number in tickets:
+        await queue.room(number)
+        attempt = await queue.issue(ticket(number, f"p{number}"))
+        assert attempt is not None
+        await queue.settle(settlement(number, version=version, accepted=accepted, attempt=attempt))
 
 
 async def is_blocked(waiting: asyncio.Task) -> bool:
@@ -134,10 +142,11 @@ async def step_once(queue: ReplayQueue, step: int, *, publish: bool = True) -> L
 @pytest.mark.parametrize("max_lag", [0, 1, 3])
 async def test_the_gate_opens_only_as_far_as_the_lag_bound_allows(tmp_path: Path, max_lag: int):
     queue = await opened(tmp_path, f"max_lag={max_lag}")
-    for ticket in range(2 * (max_lag + 1)):
-        await queue.issue(ticket, "p")
+    for number in range(2 * (max_lag + 1)):
+        assert await queue.room(number) == 0
+        await queue.issue(ticket(number))
 
-    blocked = asyncio.create_task(queue.issue(2 * (max_lag + 1), "p"))
+    blocked = asyncio.create_task(queue.room(2 * (max_lag + 1)))
 
     assert await is_blocked(blocked)
     blocked.cancel()
@@ -147,27 +156,28 @@ async def test_a_lease_alone_opens_the_gate_only_when_lag_is_allowed(tmp_path: P
     exact = await opened(tmp_path / "exact", "max_lag=0")
     await fill(exact, range(2), version=0)
     await exact.lease(0)
-    blocked = asyncio.create_task(exact.issue(2, "p"))
+    blocked = asyncio.create_task(exact.room(2))
     assert await is_blocked(blocked)
 
     await exact.published(1)
 
-    await asyncio.wait_for(blocked, 1)
+    assert await asyncio.wait_for(blocked, 1) == 1, "the version that it opened for"
 
 
 @pytest.mark.parametrize("max_lag", [0, 1, 2])
 async def test_no_rollout_is_ever_trained_above_the_bound(tmp_path: Path, max_lag: int):
     fates = Fates()
     queue = await opened(tmp_path, f"max_lag={max_lag}", "steps=9", fates=fates)
-    version, ticket = 0, 0
+    version, number = 0, 0
     for step in range(9):
         while True:  # as greedy as the gate lets a generator be
-            waiting = asyncio.create_task(queue.issue(ticket, f"p{ticket}"))
+            waiting = asyncio.create_task(queue.room(number))
             if await is_blocked(waiting):
                 waiting.cancel()
                 break
-            await queue.settle(settlement(ticket, version=version))
-            ticket += 1
+            await queue.issue(ticket(number))
+            await queue.settle(settlement(number, version=version))
+            number += 1
         await step_once(queue, step, publish=False)
         if step % (max_lag + 1) == max_lag:
             version = step + 1
@@ -182,7 +192,7 @@ async def test_the_last_step_asks_for_no_ticket_beyond_it(tmp_path: Path):
     queue = await opened(tmp_path, "steps=1", "max_lag=3")
     await fill(queue, range(2), version=0)
 
-    blocked = asyncio.create_task(queue.issue(2, "p"))
+    blocked = asyncio.create_task(queue.room(2))
 
     assert await is_blocked(blocked)
     blocked.cancel()
@@ -190,10 +200,10 @@ async def test_the_last_step_asks_for_no_ticket_beyond_it(tmp_path: Path):
 
 async def test_groups_are_leased_in_ticket_order_whatever_finished_first(tmp_path: Path):
     queue = await opened(tmp_path)
-    for ticket in range(4):
-        await queue.issue(ticket, "p")
-    for ticket in (3, 2, 1):
-        await queue.settle(settlement(ticket, version=0))
+    for number in range(4):
+        await queue.issue(ticket(number))
+    for number in (3, 2, 1):
+        await queue.settle(settlement(number, version=0))
     waiting = asyncio.create_task(queue.lease(0))
     assert await is_blocked(waiting)
 
@@ -299,7 +309,7 @@ async def test_groups_with_equal_rewards_are_dropped_and_a_step_takes_further_on
     assert not hungry.is_ready
     assert (hungry.num_rollouts, hungry.num_equal) == (0, 4)
     for group in (whole_group(2, 1.0, 0.0), whole_group(3, 1.0, 1.0)):
-        await queue.issue(group.ticket, "p")
+        await queue.issue(ticket(group.ticket))
         await queue.settle(group)
 
     lease = await step_once(queue, 0)
@@ -351,7 +361,7 @@ async def test_a_restart_finds_whole_groups_as_they_were(tmp_path: Path):
 
 async def test_an_experts_tokens_are_judged_and_not_generated(tmp_path: Path):
     queue = await opened(tmp_path)
-    await queue.issue(0, "p")
+    await queue.issue(ticket(0))
     mixed = settlement(0, version=0, accepted=2)
     expert = replace(mixed.outcomes[1], is_expert=True)
 
@@ -375,15 +385,16 @@ async def test_a_skipped_step_drops_its_rollouts_with_a_reason(tmp_path: Path):
 
 async def test_a_late_attempt_and_a_second_settlement_are_refused(tmp_path: Path):
     first = await opened(tmp_path)
-    await first.issue(0, "p0")
+    await first.issue(ticket(0))
     await first.close()
     queue = await opened(tmp_path)
 
-    assert await queue.issue(0, "p0") == 1
+    assert await queue.issue(ticket(0)) == 1
     assert not await queue.settle(settlement(0, version=0, attempt=0))
     assert await queue.settle(settlement(0, version=0, attempt=1))
     assert not await queue.settle(settlement(0, version=0, attempt=1))
     assert (await queue.counts()).settled == GROUP
+    assert await queue.issue(ticket(0)) is None, "nobody is to write it again"
 
 
 async def test_a_lease_that_is_not_open_gives_nothing_and_takes_no_acknowledgement(tmp_path: Path):
@@ -405,12 +416,12 @@ async def test_a_restart_takes_back_the_steps_after_the_checkpoint(tmp_path: Pat
     await fill(queue, range(2, 4), version=0)
     lost = await step_once(queue, 1)
     await fill(queue, range(4, 5), version=2)
-    await queue.issue(5, "p5")
+    await queue.issue(ticket(5, "p5"))
 
     restarted = ReplayQueue(str(tmp_path), config(), Fates())
-    unsettled = await restarted.open(1)
+    found = await restarted.open(1)
 
-    assert unsettled == {5: "p5"}
+    assert [(record["ticket"], record["problem"]) for record in found.unsettled] == [(5, "p5")]
     assert await restarted.num_issued() == 6
     again = await restarted.lease(1)
     assert (again.first_ticket, again.end_ticket) == (lost.first_ticket, lost.end_ticket)
@@ -423,7 +434,7 @@ async def test_a_restart_takes_back_the_steps_after_the_checkpoint(tmp_path: Pat
 def test_tokens_that_were_trained_are_let_go_of_and_nothing_else_changes():
     ledger = Ledger()
     for ticket in range(2):
-        ledger.apply({"kind": "issue", "ticket": ticket, "attempt": 0, "problem": "p"})
+        ledger.apply(encode_ticket(make_ticket(ticket)))
         ledger.apply(encode_settlement(whole_group(ticket, 1.0, 0.0)))
     taken = {"first": 0, "end": 1, "trained": 2, "tokens": 13, "dropped": {}}
     ledger.apply({"kind": "ack", "step": 0, **taken})
@@ -469,7 +480,7 @@ async def test_the_end_of_the_data_makes_a_short_last_lease_and_then_an_empty_on
 
 async def test_a_wait_that_never_ends_says_what_it_waited_for(tmp_path: Path):
     queue = await opened(tmp_path, "cluster.wait_timeout_s=0.05")
-    await queue.issue(0, "p0")
+    await queue.issue(ticket(0))
 
     with pytest.raises(TimeoutError, match=r"tickets 0 to 1 to be settled: step 0.*1 groups out"):
         await queue.lease(0)

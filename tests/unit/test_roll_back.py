@@ -43,6 +43,7 @@ class World:
             config=load("tiny", ["data.heldout=null"]),
             run_dir=SimpleNamespace(path=folder, checkpoints=folder, is_resumed=False),
             display=self.display,
+            prepared=SimpleNamespace(source=None),
         )
         self.run: Any = Run(job, actors, tracker=None)  # pyright: ignore[reportArgumentType]
 

@@ -51,9 +51,9 @@ async def lent(
     problem = replace(
         make_problem(), given_ids=(7, 8, 2), given_text=given_text, teacher_prompt_ids=(1, 2)
     )
-    attempt = await queue.issue(0, problem.id)
-    assert attempt == 0
-    await generator.generate(make_ticket(0, size=2, problem=problem))
+    ticket = make_ticket(0, size=2, problem=problem)
+    assert await queue.issue(ticket) == 0
+    await generator.generate(ticket)
     lease = await queue.lease(0)
     payload = await queue.payload(0, lease.epoch) if lease.is_ready else []
     if lease.is_ready:

@@ -1,0 +1,54 @@
+"""Thresholds of filters that follow the run: a quantile of what their measure was lately."""
+
+import math
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from actors.quantile import quantile
+from configs.economy import HookConfig
+from configs.errors import UserError
+from verifiers.types import GroupOutcome
+
+WINDOW = 256
+"""Newest values that a threshold is taken from."""
+
+MIN_VALUES = 32
+"""With fewer there is no threshold."""
+
+
+class RunningLimits:
+    def __init__(self, steps: Iterable[HookConfig]) -> None:
+        """``filter.steps``; those without a ``quantile`` among their settings do not follow."""
+        self._shares = {step.use: _share(step) for step in steps if "quantile" in step.settings}
+        self._values = {name: deque[float](maxlen=WINDOW) for name in self._shares}
+
+    def current(self) -> tuple[tuple[str, float], ...]:
+        return tuple(
+            (name, quantile(values, self._shares[name]))
+            for name, values in self._values.items()
+            if len(values) >= MIN_VALUES
+        )
+
+    def learn(self, groups: Sequence[GroupOutcome]) -> None:
+        own = (o for group in groups for o in group.outcomes if not o.is_expert)
+        for name, value in (measure for outcome in own for measure in outcome.measures):
+            if name in self._values and math.isfinite(value):
+                self._values[name].append(value)
+
+    def state(self) -> dict[str, Any]:
+        return {name: list(values) for name, values in self._values.items()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        for name, values in self._values.items():
+            values.clear()
+            values.extend(state[name])
+
+
+def _share(step: HookConfig) -> float:
+    share = step.settings["quantile"]
+    if not isinstance(share, int | float) or isinstance(share, bool) or not 0 < share <= 1:
+        raise UserError(
+            f"filter.steps: quantile {share!r} of {step.use} must be a share above 0, at most 1"
+        )
+    return float(share)
