@@ -224,7 +224,7 @@ def test_a_restart_keeps_what_was_learned_of_every_problem():
     values=st.lists(st.integers(0, 50), min_size=1, max_size=40),
     share=st.sampled_from([0.01, 0.1, 0.25, 0.3, 0.5, 0.7, 0.75, 0.9, 1.0]),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_quantile_is_the_smallest_value_that_so_many_do_not_exceed(
     values: list[int], share: float
 ):
