@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from actors.budgets import make_budgets
 from actors.coins import coin
 from actors.problem_policy import bind_policy
-from actors.running_limits import RunningLimits
+from actors.running_limits import RunningLimits, followed
 from actors.temperature import Temperature
 from actors.ticket_rows import decode_ticket, worded, wording
 from actors.visits import Known, Visit, visit_of
@@ -43,7 +43,7 @@ def check_curriculum(config: RunConfig) -> None:
     """Raises UserError, one line, for a policy that is none, or a number that it cannot have."""
     bind_policy(config.curriculum)
     Temperature(config.sampling.policy)
-    RunningLimits(config.filter.steps)
+    followed(config.filter.steps)
 
 
 class Curriculum:
@@ -56,7 +56,7 @@ class Curriculum:
         self._policy = bind_policy(config.curriculum)
         self._budgets = make_budgets(config)
         self._temperature = Temperature(config.sampling.policy)
-        self._limits = RunningLimits(config.filter.steps)
+        self._limits = RunningLimits(followed(config.filter.steps))
         self._known: dict[str, Known] = {}
         self._seen = 0
 

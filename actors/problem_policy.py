@@ -7,8 +7,8 @@ from typing import Any
 from actors.visits import Known
 from configs.economy import CurriculumConfig
 from configs.errors import UserError
-from configs.plugins import find_part, read_numbers
 from configs.section import Section
+from verifiers import plugins
 
 POLICIES = {"band": "actors.problem_policy:BAND"}
 
@@ -30,7 +30,8 @@ class BoundPolicy:
     settings: Section
 
     def __call__(self, problem_id: str, known: Known) -> float:
-        probability = self.policy.probability(known, self.settings)
+        with plugins.blamed(f"curriculum.policy {self.name!r}"):
+            probability = self.policy.probability(known, self.settings)
         if not 0 < probability <= 1:
             raise UserError(
                 f"curriculum.policy={self.name} gave problem {problem_id!r} the probability "
@@ -41,10 +42,12 @@ class BoundPolicy:
 
 def bind_policy(config: CurriculumConfig) -> BoundPolicy:
     """Raises UserError, one line, for what is unknown or cannot be set."""
-    policy = find_part("curriculum.policy", config.policy, POLICIES, Policy)
+    policy = plugins.resolve("curriculum.policy", config.policy, POLICIES)
+    if not isinstance(policy, Policy):
+        raise UserError(f"curriculum.policy {config.policy!r} is no actors.problem_policy.Policy")
     if policy is not BAND:
         key = "curriculum.policy_settings"
-        numbers = read_numbers(key, config.policy, policy.settings, config.policy_settings)
+        numbers = plugins.settings_of(key, config.policy, policy.settings, config.policy_settings)
         return BoundPolicy(name=config.policy, policy=policy, settings=numbers)
     if config.policy_settings:
         raise UserError(

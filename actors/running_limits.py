@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from actors.quantile import quantile
@@ -18,9 +18,9 @@ MIN_VALUES = 32
 
 
 class RunningLimits:
-    def __init__(self, steps: Iterable[HookConfig]) -> None:
-        """``filter.steps``; those without a ``quantile`` among their settings do not follow."""
-        self._shares = {step.use: _share(step) for step in steps if "quantile" in step.settings}
+    def __init__(self, shares: Mapping[str, float]) -> None:
+        """``shares``: which quantile of its measure a filter asks for, by its name."""
+        self._shares = dict(shares)
         self._values = {name: deque[float](maxlen=WINDOW) for name in self._shares}
 
     def current(self) -> tuple[tuple[str, float], ...]:
@@ -43,6 +43,11 @@ class RunningLimits:
         for name, values in self._values.items():
             values.clear()
             values.extend(state[name])
+
+
+def followed(steps: Iterable[HookConfig]) -> dict[str, float]:
+    """Of ``filter.steps`` those with a ``quantile`` among their settings. Raises UserError."""
+    return {step.use: _share(step) for step in steps if "quantile" in step.settings}
 
 
 def _share(step: HookConfig) -> float:

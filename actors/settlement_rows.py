@@ -2,6 +2,7 @@
 
 import base64
 import struct
+from collections.abc import Iterable
 from typing import Any
 
 from verifiers.types import Outcome, Rollout, Settlement
@@ -32,6 +33,7 @@ def encode_settlement(settlement: Settlement) -> Record:
             [r.id, r.prompt_ids, r.response_ids, r.first_version, r.last_version, _encode_rare(r)]
             for r in settlement.rollouts
         ],
+        "logprob_mean": settlement.logprob_mean,
     }
 
 
@@ -51,11 +53,14 @@ def decode_settlement(record: Record) -> Settlement:
             )
             for rollout_id, prompt, response, first, last, rare in record["rollouts"]
         ),
+        logprob_mean=record["logprob_mean"],
     )
 
 
 def _encode_outcome(o: Outcome) -> list[Any]:
     row = [o.rollout_id, o.status, o.reason, o.num_tokens, o.first_version, o.last_version]
+    if o.measures:
+        return [*row, o.is_expert, o.measures]
     return [*row, True] if o.is_expert else row
 
 
@@ -67,6 +72,7 @@ def _decode_outcome(
     first: int,
     last: int,
     is_expert: bool = False,
+    measures: Iterable[tuple[str, float]] = (),
 ) -> Outcome:
     return Outcome(
         rollout_id=rollout_id,
@@ -76,6 +82,7 @@ def _decode_outcome(
         first_version=first,
         last_version=last,
         is_expert=is_expert,
+        measures=tuple((name, value) for name, value in measures),
     )
 
 

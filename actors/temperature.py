@@ -13,8 +13,8 @@ from pydantic import Field, model_validator
 
 from configs.economy import HookConfig
 from configs.errors import UserError
-from configs.plugins import find_part, read_numbers
 from configs.section import Section
+from verifiers import plugins
 from verifiers.types import GroupOutcome
 
 TEMPERATURES = {"entropy": "actors.temperature:ENTROPY"}
@@ -67,24 +67,44 @@ class Temperature:
     def __init__(self, config: HookConfig | None) -> None:
         """Raises UserError, one line, for what is unknown or cannot be set."""
         self.value = START
-        self._config = config
-        if config is not None:
-            self._policy = find_part("sampling.policy", config.use, TEMPERATURES, TemperaturePolicy)
-            self._settings = read_numbers(
-                "sampling.policy.settings", config.use, self._policy.settings, config.settings
-            )
+        self._policy = None if config is None else _bind(config)
 
     def learn(self, groups: Sequence[GroupOutcome]) -> None:
         """The groups of one step."""
         entropy = entropy_of(groups)
-        if self._config is None or entropy is None:
-            return
-        self.value = self._policy.after(self.value, entropy, self._settings)
-        if not 0 < self.value < math.inf:
+        if self._policy is not None and entropy is not None:
+            self.value = self._policy(self.value, entropy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bound:
+    """A policy with its numbers."""
+
+    name: str
+    policy: TemperaturePolicy
+    settings: Section
+
+    def __call__(self, temperature: float, entropy: float) -> float:
+        with plugins.blamed(f"sampling.policy {self.name!r}"):
+            after = self.policy.after(temperature, entropy, self.settings)
+        if not 0 < after < math.inf:
             raise UserError(
-                f"sampling.policy={self._config.use} gave the temperature {self.value!r} at the "
-                f"entropy {entropy:g}; it must be above 0 and finite"
+                f"sampling.policy={self.name} gave the temperature {after!r} at the entropy "
+                f"{entropy:g}; it must be above 0 and finite"
             )
+        return after
+
+
+def _bind(config: HookConfig) -> _Bound:
+    policy = plugins.resolve("sampling.policy", config.use, TEMPERATURES)
+    if not isinstance(policy, TemperaturePolicy):
+        raise UserError(
+            f"sampling.policy {config.use!r} is no actors.temperature.TemperaturePolicy"
+        )
+    settings = plugins.settings_of(
+        "sampling.policy.settings", config.use, policy.settings, config.settings
+    )
+    return _Bound(name=config.use, policy=policy, settings=settings)
 
 
 def entropy_of(groups: Sequence[GroupOutcome]) -> float | None:

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from configs.plugins import read_numbers
 from learner.objectives.base import Objective, Term, View
 from learner.objectives.registry import resolve
+from verifiers.plugins import settings_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,5 +28,5 @@ class Bound:
 def bind(name: str, settings: Mapping[str, Any]) -> Bound:
     """Raises UserError, one line, for what is unknown or cannot be set."""
     objective = resolve(name)
-    numbers = read_numbers("learner.objective_settings", name, objective.settings, settings)
+    numbers = settings_of("learner.objective_settings", name, objective.settings, settings)
     return Bound(name=name, objective=objective, settings=numbers)

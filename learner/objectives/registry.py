@@ -1,7 +1,8 @@
 """Which objective a name means. Nothing is imported until somebody asks for it."""
 
-from configs.plugins import find_part
+from configs.errors import UserError
 from learner.objectives.base import Objective
+from verifiers import plugins
 
 OBJECTIVES = {
     "sft": "learner.objectives.sft:SFT",
@@ -23,5 +24,8 @@ OBJECTIVES = {
 def resolve(name: str) -> Objective:
     """``resolve("grpo")``, or somebody's own: ``resolve("my_module:MINE")``, which runs its module.
 
-    Raises UserError."""
-    return find_part("objective", name, OBJECTIVES, Objective)
+    Raises UserError, one line."""
+    found = plugins.resolve("objective", name, OBJECTIVES, own="module:OBJECTIVE")
+    if not isinstance(found, Objective):
+        raise UserError(f"objective {name!r} is no learner.objectives.base.Objective")
+    return found

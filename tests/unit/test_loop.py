@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -131,7 +131,13 @@ class World:
     """A whole run in one process; only engine and learner are fakes."""
 
     def __init__(
-        self, folder: Path, *settings: str, total: int | None = None, **fakes: Any
+        self,
+        folder: Path,
+        *settings: str,
+        source: Source | None = None,
+        writer: Callable[..., Generator] | None = None,
+        reader: Callable[..., Learner] | None = None,
+        **fakes: Any,
     ) -> None:
         small = ["batch.problems=2", "sampling.group_size=2", "debug=true", "checkpoint.every=2"]
         self.config = load("tiny", [*small, *settings])
@@ -139,12 +145,13 @@ class World:
         self.log: list[str] = []
         self.fates = Fates()
         self.queue = ReplayQueue(str(folder), self.config, self.fates)
-        self.learner = Learner(self.log, **fakes.pop("learner", {}))
+        self.learner = (reader or Learner)(self.log, **fakes.pop("learner", {}))
         self.generators = [
-            Generator(self.queue, self.log, **fakes) for _ in range(self.config.engine.num_engines)
+            (writer or Generator)(self.queue, self.log, **fakes)
+            for _ in range(self.config.engine.num_engines)
         ]
         self.reports = Reports()
-        self.curriculum = Curriculum(Source(total), self.config)
+        self.curriculum = Curriculum(source or Source(), self.config)
         self.parts = Parts(
             config=self.config,
             source=self.curriculum,
@@ -231,7 +238,7 @@ async def test_a_batch_with_nothing_accepted_is_said_and_the_run_goes_on(tmp_pat
 
 
 async def test_the_end_of_the_data_ends_the_run_and_commits(tmp_path: Path):
-    world = World(tmp_path, "steps=9", total=3)
+    world = World(tmp_path, "steps=9", source=Source(total=3))
 
     assert await world.run() == 2
 

@@ -582,6 +582,15 @@ def test_names_are_read_generously_and_unknown_ones_refused_with_the_nearest():
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_who_takes_no_ratio_learns_from_the_policys_own_samples_or_from_given_data(name: str):
+    objective = resolve(name)
+
+    has_ratio = "old_logprobs" in objective.needs
+    learns_from_given = name in ("dft", "asft", "curio", "one_token_rollout")
+    assert objective.on_policy == (not has_ratio and not learns_from_given)
+
+
 PLUGIN = """
 from configs.schema import Section
 from learner.objectives.base import Objective, Term

@@ -8,7 +8,12 @@ from learner.provided import bound_objective, needs_rejected, needs_teacher, nor
 
 
 def configured(
-    objective: str, *, responses: str = "ignore", drop_equal: bool = False, **learner: Any
+    objective: str,
+    *,
+    responses: str = "ignore",
+    drop_equal: bool = False,
+    temperature: str | None = None,
+    **learner: Any,
 ) -> RunConfig:
     return RunConfig.model_validate(
         {
@@ -16,6 +21,7 @@ def configured(
             "data": {"train": "made", "responses": responses},
             "filter": {"length_budget": 16},
             "batch": {"drop_equal": drop_equal},
+            "sampling": {"policy": {"use": temperature} if temperature else None},
             "learner": {"objective": objective, **learner},
         }
     )
@@ -31,6 +37,11 @@ def configured(
         (configured("raft", responses="beside"), ["own samples alone", "data.responses=beside"]),
         (configured("sft", drop_equal=True), ["batch.drop_equal", "objective=sft"]),
         (configured("raft", drop_equal=True), ["batch.drop_equal", "objective=raft"]),
+        (
+            configured("sft", temperature="entropy"),
+            ["sampling.policy=entropy", "objective=sft", "leave it out, or take", "grpo"],
+        ),
+        (configured("chord", responses="beside", temperature="entropy"), ["sampling.policy"]),
         (configured("opsd"), ["learner.teacher.prompt", "learner.teacher.model"]),
         (configured("sft", teacher={"model": "x/y"}), ["'x/y' would never be asked", "sft"]),
         (configured("sftt"), ["did you mean 'sft'"]),
@@ -64,6 +75,8 @@ def test_what_the_run_does_not_have_is_told_in_one_line(config, words):
             "global_tokens",
         ),
         (configured("asft"), False, True, "global_tokens"),
+        (configured("grpo", temperature="entropy"), True, False, "sequence_mean"),
+        (configured("raft", temperature="entropy"), False, False, "global_tokens"),
         (configured("curio"), False, True, "global_tokens"),
         (configured("opsd", teacher={"model": "x/y"}), False, True, "global_tokens"),
         (configured("opsd", teacher={"prompt": "{problem}"}), False, True, "global_tokens"),

@@ -10,12 +10,12 @@ from actors.ledger import Ledger
 from actors.replay import ReplayQueue
 from actors.replay_log import LogDamaged, ReplayLog, log_files, read_log
 from actors.settlement_rows import encode_settlement
-from actors.ticket_rows import encode_ticket
+from actors.ticket_rows import decode_ticket, encode_ticket
 from configs.load import load
 from configs.run_files import Fate
 from configs.schema import RunConfig
 from tests.fakes import make_problem, make_ticket
-from verifiers.types import Lease, Outcome, Rollout, Settlement, Ticket, rollout_id
+from verifiers.types import GroupOutcome, Lease, Outcome, Rollout, Settlement, Ticket, rollout_id
 
 GROUP = 2
 
@@ -64,12 +64,12 @@ async def whole_groups(
     queue = ReplayQueue(str(folder), config(*settings), fates or Fates(), keep_rejected=True)
     await queue.open(0)
     for group in groups:
-        await queue.issue(ticket(group.ticket))
+        await queue.issue(ticket_of(group.ticket))
         await queue.settle(group)
     return queue
 
 
-def ticket(number: int, problem_id: str = "p") -> Ticket:
+def ticket_of(number: int, problem_id: str = "p") -> Ticket:
     return make_ticket(number, size=GROUP, problem=make_problem(problem_id))
 
 
@@ -119,7 +119,7 @@ async def opened(
 async def fill(queue: ReplayQueue, tickets: range, *, version: int, accepted: int = 1) -> None:
     for number in tickets:
         await queue.room(number)
-        attempt = await queue.issue(ticket(number, f"p{number}"))
+        attempt = await queue.issue(ticket_of(number, f"p{number}"))
         assert attempt is not None
         await queue.settle(settlement(number, version=version, accepted=accepted, attempt=attempt))
 
@@ -144,7 +144,7 @@ async def test_the_gate_opens_only_as_far_as_the_lag_bound_allows(tmp_path: Path
     queue = await opened(tmp_path, f"max_lag={max_lag}")
     for number in range(2 * (max_lag + 1)):
         assert await queue.room(number) == 0
-        await queue.issue(ticket(number))
+        await queue.issue(ticket_of(number))
 
     blocked = asyncio.create_task(queue.room(2 * (max_lag + 1)))
 
@@ -175,7 +175,7 @@ async def test_no_rollout_is_ever_trained_above_the_bound(tmp_path: Path, max_la
             if await is_blocked(waiting):
                 waiting.cancel()
                 break
-            await queue.issue(ticket(number))
+            await queue.issue(ticket_of(number))
             await queue.settle(settlement(number, version=version))
             number += 1
         await step_once(queue, step, publish=False)
@@ -201,7 +201,7 @@ async def test_the_last_step_asks_for_no_ticket_beyond_it(tmp_path: Path):
 async def test_groups_are_leased_in_ticket_order_whatever_finished_first(tmp_path: Path):
     queue = await opened(tmp_path)
     for number in range(4):
-        await queue.issue(ticket(number))
+        await queue.issue(ticket_of(number))
     for number in (3, 2, 1):
         await queue.settle(settlement(number, version=0))
     waiting = asyncio.create_task(queue.lease(0))
@@ -309,7 +309,7 @@ async def test_groups_with_equal_rewards_are_dropped_and_a_step_takes_further_on
     assert not hungry.is_ready
     assert (hungry.num_rollouts, hungry.num_equal) == (0, 4)
     for group in (whole_group(2, 1.0, 0.0), whole_group(3, 1.0, 1.0)):
-        await queue.issue(ticket(group.ticket))
+        await queue.issue(ticket_of(group.ticket))
         await queue.settle(group)
 
     lease = await step_once(queue, 0)
@@ -361,7 +361,7 @@ async def test_a_restart_finds_whole_groups_as_they_were(tmp_path: Path):
 
 async def test_an_experts_tokens_are_judged_and_not_generated(tmp_path: Path):
     queue = await opened(tmp_path)
-    await queue.issue(ticket(0))
+    await queue.issue(ticket_of(0))
     mixed = settlement(0, version=0, accepted=2)
     expert = replace(mixed.outcomes[1], is_expert=True)
 
@@ -385,16 +385,16 @@ async def test_a_skipped_step_drops_its_rollouts_with_a_reason(tmp_path: Path):
 
 async def test_a_late_attempt_and_a_second_settlement_are_refused(tmp_path: Path):
     first = await opened(tmp_path)
-    await first.issue(ticket(0))
+    await first.issue(ticket_of(0))
     await first.close()
     queue = await opened(tmp_path)
 
-    assert await queue.issue(ticket(0)) == 1
+    assert await queue.issue(ticket_of(0)) == 1
     assert not await queue.settle(settlement(0, version=0, attempt=0))
     assert await queue.settle(settlement(0, version=0, attempt=1))
     assert not await queue.settle(settlement(0, version=0, attempt=1))
     assert (await queue.counts()).settled == GROUP
-    assert await queue.issue(ticket(0)) is None, "nobody is to write it again"
+    assert await queue.issue(ticket_of(0)) is None, "nobody is to write it again"
 
 
 async def test_a_lease_that_is_not_open_gives_nothing_and_takes_no_acknowledgement(tmp_path: Path):
@@ -416,7 +416,7 @@ async def test_a_restart_takes_back_the_steps_after_the_checkpoint(tmp_path: Pat
     await fill(queue, range(2, 4), version=0)
     lost = await step_once(queue, 1)
     await fill(queue, range(4, 5), version=2)
-    await queue.issue(ticket(5, "p5"))
+    await queue.issue(ticket_of(5, "p5"))
 
     restarted = ReplayQueue(str(tmp_path), config(), Fates())
     found = await restarted.open(1)
@@ -461,6 +461,69 @@ async def test_what_was_trained_before_the_oldest_checkpoint_is_only_counted(tmp
     assert await restarted.num_issued() == 6
 
 
+async def test_a_ready_lease_says_what_became_of_its_groups_and_a_hungry_one_does_not(
+    tmp_path: Path,
+):
+    queue = await opened(tmp_path, "max_lag=0")
+    made = [
+        replace(ticket_of(number, f"p{number}"), budget=40 + number, temperature=1.1)
+        for number in range(4)
+    ]
+    settled = [
+        replace(settlement(number, version=0, accepted=number // 3), logprob_mean=-0.5)
+        for number in range(4)
+    ]
+    for ticket in made:
+        await queue.issue(ticket)
+    for number in (1, 0, 3, 2):
+        await queue.settle(settled[number])
+    assert (await queue.lease(0)).groups == ()
+
+    lease = await queue.lease(0)
+
+    assert lease.groups == tuple(
+        GroupOutcome(
+            ticket=number,
+            problem_id=f"p{number}",
+            budget=40 + number,
+            temperature=1.1,
+            logprob_mean=-0.5,
+            outcomes=settled[number].outcomes,
+        )
+        for number in range(4)
+    )
+
+
+async def test_what_was_decided_of_a_ticket_is_found_after_a_restart_as_it_was(tmp_path: Path):
+    ticket = replace(
+        ticket_of(0), cursor=7, seen=3, propensity=0.25, explores=True, level="short",
+        temperature=0.9, expected_tokens=12.5, limits=(("branchy", 0.1), ("wordy", 3.0)),
+    )  # fmt: skip
+    queue = await opened(tmp_path)
+    await queue.issue(ticket)
+    await queue.close()
+
+    found = await ReplayQueue(str(tmp_path), config(), Fates()).open(0)
+
+    [record] = found.unsettled
+    assert decode_ticket(record, ticket.problem) == ticket
+    assert found.cursor == 7
+
+
+async def test_the_position_in_the_data_outlives_the_tickets_that_led_there(tmp_path: Path):
+    queue = await opened(tmp_path)
+    for number, cursor in ((0, 3), (1, 8)):
+        await queue.issue(replace(ticket_of(number), cursor=cursor))
+        await queue.settle(settlement(number, version=0))
+    await step_once(queue, 0)
+    await queue.commit(1, 2)
+    assert await queue.issue(ticket_of(1)) is None, "it is settled, though forgotten"
+
+    found = await ReplayQueue(str(tmp_path), config(), Fates()).open(1)
+
+    assert (found.unsettled, found.cursor) == ((), 8)
+
+
 async def test_the_end_of_the_data_makes_a_short_last_lease_and_then_an_empty_one(tmp_path: Path):
     queue = await opened(tmp_path)
     await fill(queue, range(3), version=0)
@@ -480,7 +543,7 @@ async def test_the_end_of_the_data_makes_a_short_last_lease_and_then_an_empty_on
 
 async def test_a_wait_that_never_ends_says_what_it_waited_for(tmp_path: Path):
     queue = await opened(tmp_path, "cluster.wait_timeout_s=0.05")
-    await queue.issue(ticket(0))
+    await queue.issue(ticket_of(0))
 
     with pytest.raises(TimeoutError, match=r"tickets 0 to 1 to be settled: step 0.*1 groups out"):
         await queue.lease(0)

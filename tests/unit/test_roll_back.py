@@ -1,15 +1,18 @@
-"""What the driver does when the learner has to go back; only the actors are fakes."""
+"""What the driver keeps in a checkpoint, and what it does when the learner has to go back; only the
+actors are fakes."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from cluster.checkpoint import CheckpointStore, TrainState
+from cluster.checkpoint import CURRICULUM, MANIFEST, CheckpointStore, TrainState
 from cluster.train import Run
 from configs.errors import UserError
 from configs.load import load
+from tests.groups import ACCEPTED, WRONG, group
 
 
 class Actor:
@@ -17,6 +20,12 @@ class Actor:
 
     def __init__(self) -> None:
         self.told: list[Any] = []
+
+    async def save(self, folder: Path) -> None:
+        (folder / "weights").write_text("made")
+
+    async def commit(self, step: int, oldest_ticket: int) -> None:
+        self.told.append((step, oldest_ticket))
 
     async def load(self, path: Path) -> None:
         self.told.append(path.name)
@@ -30,14 +39,18 @@ class Actor:
 
 class World:
     def __init__(self, folder: Path, checkpoints: tuple[int, ...]) -> None:
-        self.learner, self.recorder, self.display = Actor(), Actor(), Actor()
+        self.learner, self.recorder, self.display, self.queue = (Actor() for _ in range(4))
         self.store = CheckpointStore(folder, keep=2)
         for step in checkpoints:
             begun = self.store.begin(step)
             (begun / "weights").write_text(f"of step {step}")
             self.store.commit(begun, TrainState(step=step, end_ticket=step, seconds=0.0))
         actors: Any = SimpleNamespace(
-            learner=self.learner, recorder=self.recorder, queue=None, generators=(), judges=None
+            learner=self.learner,
+            recorder=self.recorder,
+            queue=self.queue,
+            generators=(),
+            judges=None,
         )
         job: Any = SimpleNamespace(
             config=load("tiny", ["data.heldout=null"]),
@@ -79,3 +92,22 @@ async def test_without_a_checkpoint_the_run_ends_with_one_line(tmp_path: Path):
 
     assert "\n" not in str(failure.value)
     assert world.learner.told == []
+
+
+async def test_a_checkpoint_holds_what_the_curriculum_knows_and_its_manifest_says_so(
+    tmp_path: Path,
+):
+    world = World(tmp_path, checkpoints=())
+    curriculum = world.run._curriculum
+    curriculum.learn([group(0, "p", [ACCEPTED, WRONG]), group(1, "q", [WRONG])])
+
+    await world.run._checkpoint(1, 2)
+
+    checkpoint, complaints = world.store.newest()
+    assert (checkpoint is not None, complaints) == (True, [])
+    assert checkpoint is not None
+    assert json.loads(checkpoint.curriculum.read_text()) == curriculum.state()
+    assert CURRICULUM in json.loads((checkpoint.path / MANIFEST).read_text())["files"]
+    assert world.queue.told == [(1, 2)]
+    checkpoint.curriculum.write_text("{}")
+    assert "curriculum.json has changed" in world.store.newest()[1][0]

@@ -160,9 +160,15 @@ def test_a_settlement_is_read_from_the_log_as_it_was_written():
                 first_version=0,
                 last_version=1,
                 is_expert=reason is None,
+                measures=measures,
             )
-            for name, reason in (("a", None), ("b", "over_budget"))
+            for name, reason, measures in (
+                ("a", None, ()),
+                ("b", "over_budget", ()),
+                ("c", "branchy", (("branchy", 0.1), ("wordy", -3.5))),
+            )
         ),
+        logprob_mean=-0.1 / 3,
         rollouts=(
             plain,
             replace(plain, reward=0.0, logprobs=logprobs),

@@ -6,18 +6,20 @@ it writes is decided by the ticket alone.
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from actors.coins import coin
 from actors.curriculum import Curriculum
-from tests.unit.test_loop import Learner, Load, Metrics, Source, World
+from actors.replay import ReplayQueue
+from tests.unit.test_loop import Generator, Learner, Metrics, Source, World
 from verifiers.types import (
     Lease,
     Outcome,
-    PublishedWeights,
     Rollout,
     Settlement,
     Ticket,
@@ -85,10 +87,12 @@ def written(ticket: Ticket, version: int = 0) -> Settlement:
     )
 
 
-class Writer:
-    def __init__(self, world: World, duration: Duration, fails_at: int | None = None) -> None:
-        self.world, self.duration, self.fails_at = world, duration, fails_at
-        self.version = 0
+class Writer(Generator):
+    def __init__(
+        self, queue: ReplayQueue, log: list[str], duration: Duration, fails_at: int | None
+    ) -> None:
+        super().__init__(queue, log)
+        self.duration, self.fails_at = duration, fails_at
         self.tickets: dict[int, Ticket] = {}
         self.finished: list[int] = []
 
@@ -99,23 +103,19 @@ class Writer:
         if ticket.number == self.fails_at:
             raise RuntimeError("the engine is gone")
         self.finished.append(ticket.number)
-        await self.world.queue.settle(settlement)
-
-    async def load_weights(self, weights: PublishedWeights) -> Load:
-        self.version = weights.version
-        return Load()
+        await self.queue.settle(settlement)
 
 
+@dataclass
 class Reader(Learner):
     """Asks the queue for what it is lent, as a learner rank does."""
 
-    def of(self, world: World) -> "Reader":
-        self.world = world
-        self.trained: list[tuple[int, int]] = []
-        return self
+    queue: ReplayQueue | None = None
+    trained: list[tuple[int, int]] = field(default_factory=list)
 
     async def step(self, lease: Lease) -> Metrics:
-        for rollout in await self.world.queue.payload(lease.step, lease.epoch):
+        assert self.queue is not None
+        for rollout in await self.queue.payload(lease.step, lease.epoch):
             self.trained.append((int(rollout.id.split(".")[0]), len(rollout.response_ids)))
         return await super().step(lease)
 
@@ -130,12 +130,19 @@ class Run:
         learner_fails_at: int | None = None,
     ) -> None:
         folder.mkdir(exist_ok=True)
-        self.world = World(folder, *ECONOMY, *settings)
-        self.world.curriculum = Curriculum(Source(num_problems=5), self.world.config)
-        self.world.parts.source = self.world.curriculum
-        self.writer = Writer(self.world, duration, writer_fails_at)
-        self.reader = Reader([], fail_at=learner_fails_at).of(self.world)
-        self.world.parts.generators, self.world.parts.learner = [self.writer], self.reader
+        self.world = World(
+            folder,
+            *ECONOMY,
+            *settings,
+            source=Source(num_problems=5),
+            writer=partial(Writer, duration=duration, fails_at=writer_fails_at),
+            reader=partial(Reader, fail_at=learner_fails_at),
+        )
+        [writer], reader = self.world.generators, self.world.learner
+        assert isinstance(writer, Writer)
+        assert isinstance(reader, Reader)
+        self.writer, self.reader = writer, reader
+        reader.queue = self.world.queue
 
     async def go(self, start: int = 0) -> "Run":
         self.writer.version = start
@@ -210,7 +217,7 @@ async def test_in_exact_mode_no_duration_changes_anything(tmp_path: Path):
     ids=["the learner", "the learner before a checkpoint", "the engine"],
 )
 async def test_an_interrupted_run_draws_the_same_tickets_as_one_that_never_was(
-    tmp_path: Path, fault: dict[str, int]
+    tmp_path: Path, fault: dict[str, Any]
 ):
     whole = await Run(tmp_path / "whole", "max_lag=0").go()
     broken = Run(tmp_path / "broken", "max_lag=0", **fault)
