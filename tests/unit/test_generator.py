@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 
+from actors import generator as generator_module
 from actors.engine import EngineDied
 from actors.generator import Generator
 from configs.load import validate
@@ -35,8 +36,8 @@ def config(**changes):
     return validate(values | changes)
 
 
-async def started(engine, judge, **changes) -> Generator:
-    generator = Generator("gen-7", lambda: engine, judge, config(**changes))
+async def started(fake: FakeEngine, judge, **changes) -> Generator:
+    generator = Generator("gen-7", lambda: fake, judge, config(**changes))
     await generator.start()
     return generator
 
@@ -330,3 +331,68 @@ async def test_close_ends_the_engine_and_does_no_harm_before_start():
     await (await started(engine, FakeJudge())).close()
 
     assert engine.calls == ["start", "close"]
+
+
+async def test_the_engine_is_given_no_more_than_it_decodes_at_once_and_the_rest_counts_as_waiting():
+    engine, judge = FakeEngine(), FakeJudge()
+    generator = await started(engine, judge, engine={"max_model_len": 100, "max_num_seqs": 5})
+    engine.hold()
+    writing = [asyncio.create_task(generator.generate(make_ticket(n))) for n in range(3)]
+    await in_flight(engine, 5)
+    await asyncio.sleep(0.01)
+
+    stats = await generator.stats()
+    engine.release()
+    await asyncio.gather(*writing)
+
+    assert (stats.running, stats.waiting, stats.limit) == (5, 7, 5)
+    assert engine.most_in_flight == 5
+    assert len(judge.groups) == 3
+
+
+async def test_an_evaluation_gets_its_share_while_rollouts_wait():
+    engine, judge = FakeEngine(), FakeJudge()
+    settings = {"max_model_len": 100, "max_num_seqs": 4, "eval_share": 0.25}
+    generator = await started(engine, judge, engine=settings)
+    engine.hold()
+    problem = make_problem("held-out", num_prompt_tokens=3)
+    writing = [asyncio.create_task(generator.generate(make_ticket(n))) for n in range(4)]
+    await in_flight(engine, 4)
+    evaluating = asyncio.create_task(generator.evaluate(problem, 3, GREEDY))
+    await asyncio.sleep(0.01)
+
+    engine.release()
+    await asyncio.gather(evaluating, *writing)
+
+    order = [len(prompt_ids) == 3 for prompt_ids, _ in engine.asked]
+    first, last = order.index(True), len(order) - order[::-1].index(True)
+    assert first == 4, "the first slot that is freed"
+    assert last < len(order), "and not all of them before the rollouts"
+
+
+async def test_the_limit_follows_the_engines_load_only_where_it_may(monkeypatch):
+    monkeypatch.setattr(generator_module, "LOOK_S", 0)
+    limits = []
+    for adaptive in (True, False):
+        engine = FakeEngine()
+        settings = {"max_model_len": 100, "max_num_seqs": 16, "adaptive": adaptive}
+        generator = await started(engine, FakeJudge(), engine=settings)
+        engine.preemptions = 3
+        await asyncio.sleep(0.01)
+        limits.append((await generator.stats()).limit)
+        await generator.close()
+
+    assert limits == [12, 16]
+
+
+async def test_a_dead_engine_is_not_looked_at_again(monkeypatch):
+    monkeypatch.setattr(generator_module, "LOOK_S", 0)
+    engine = FakeEngine()
+    generator = await started(engine, FakeJudge())
+
+    engine.die()
+    await asyncio.sleep(0.01)
+
+    with pytest.raises(EngineDied):
+        await generator.stats()
+    await generator.close()
