@@ -1,5 +1,6 @@
 """What the generator asks of an engine, and the door to the only real one."""
 
+import asyncio
 import os
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -41,6 +42,14 @@ class EngineStats:
     """Response tokens of the completions finished since the start."""
     requests_done: int
     """Completions finished since the start."""
+    limit: int
+    """Completions that it is given at a time."""
+    preemptions: int
+    """How often, since the start, it threw away what it had computed of a request, for want of KV
+    cache."""
+    prompt_tokens: int
+    """Prompt tokens of the requests since the start, and how many of them it had in its cache."""
+    cached_tokens: int
 
 
 class Engine(Protocol):
@@ -54,13 +63,33 @@ class Engine(Protocol):
         ...
 
     async def sample(
-        self, prompt_ids: tuple[int, ...], count: int, sampling: Sampling
-    ) -> tuple[Completion, ...]:
-        """Write ``count`` responses; they stop when the caller is cancelled.
+        self,
+        prompt_ids: tuple[int, ...],
+        sampling: Sampling,
+        *,
+        begun: Completion | None = None,
+        stop: asyncio.Event | None = None,
+    ) -> Completion:
+        """Write one response; it ends when the caller is cancelled.
+
+        It goes on behind ``begun``, which its own length ended, and is the whole response then,
+        text and all: ``max_tokens`` counts both parts. When ``stop`` is set it ends at once, with
+        what was written and the reason ``abort``.
 
         ``EngineDied`` when the engine dies meanwhile. The caller sets the deadline: how long a
         response may take is not for the engine to say.
         """
+        ...
+
+    async def score(
+        self, prompt_ids: tuple[int, ...], response_ids: tuple[int, ...]
+    ) -> tuple[float, ...]:
+        """Log-probability of each token of a response that somebody else wrote, under the plain
+        model. Prompt and response leave room for one token more in the context."""
+        ...
+
+    def text_of(self, token_ids: tuple[int, ...]) -> str:
+        """What the tokens read, special ones included."""
         ...
 
     async def load_weights(self, weights: PublishedWeights) -> LoadReport:
@@ -88,10 +117,13 @@ def make_vllm_engine(
     trust_remote_code: bool = False,
     revision: str | None = None,
     cpu_cores: tuple[int, ...] = (),
+    processed_logprobs: bool = False,
 ) -> Engine:
     """An engine, not started. One per process: it sets environment variables that vLLM reads.
 
-    On a CPU it computes with ``threads`` threads, on ``cpu_cores`` when there are any.
+    On a CPU it computes with ``threads`` threads, on ``cpu_cores`` when there are any. The
+    log-probabilities of what it draws are those of the plain model, or, ``processed``, of what it
+    drew from: its temperature counts then.
     """
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     # vLLM configures its logging when it is imported, which takes seconds and needs the package.
@@ -105,5 +137,6 @@ def make_vllm_engine(
         trust_remote_code=trust_remote_code,
         revision=revision,
         cpu_cores=cpu_cores,
+        processed_logprobs=processed_logprobs,
     )
     return VllmEngine(config, settings)

@@ -1,19 +1,21 @@
 """Writes the groups that tickets ask for. Pure logic: no vLLM, no torch, no Ray.
 
-    ticket -> engine: size completions -> judge: verdicts, decisions, the queue -> done
+    ticket -> group_writer.py: completions -> judge: verdicts, decisions, the queue -> done
 
-Where the data brings responses, one takes the place of the engine's or joins them.
-
-How many tickets are under way at the same time is for the loop to say; the engine batches them.
+How many tickets are under way at the same time is for the loop to say, how many of their requests
+the engine has at a time for ``admission.py``.
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
-from actors.engine import Engine, EngineStats, LoadReport
+from actors.admission import Admission
+from actors.doomed import rule_of
+from actors.engine import Engine, EngineDied, EngineStats, LoadReport
+from actors.group_writer import GroupWriter
+from actors.waiting import together, within
 from configs.schema import RunConfig
 from verifiers.types import (
     Completion,
@@ -28,6 +30,9 @@ from verifiers.types import (
 
 T = TypeVar("T")
 
+LOOK_S = 0.5
+"""How often the engine's load is looked at with ``engine.adaptive``."""
+
 
 class Judges(Protocol):
     async def judge(self, group: Group) -> None:
@@ -35,6 +40,12 @@ class Judges(Protocol):
         ...
 
     async def verdicts(self, problem: Problem, texts: list[str]) -> list[Verdict]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Started:
+    engine: Engine
+    writer: GroupWriter
 
 
 class Generator:
@@ -51,17 +62,25 @@ class Generator:
         self._make_engine = make_engine
         self._judge = judge
         self._config = config
-        self._engine: Engine | None = None
+        self._admission = Admission(config.engine.max_num_seqs, config.engine.eval_share)
+        self._started: _Started | None = None
+        self._adapting: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
+        config, doomed = self._config, self._config.economy.doomed
+        rule = rule_of(doomed) if doomed is not None else None
         # In a thread: making the engine imports what takes seconds to import.
-        self._engine = await asyncio.to_thread(self._make_engine)
-        await self._engine.start()
+        engine = await asyncio.to_thread(self._make_engine)
+        writer = GroupWriter(self._id, engine, self._admission, self._judge, config, rule)
+        self._started = _Started(engine=engine, writer=writer)
+        await engine.start()
+        if config.engine.adaptive:
+            self._adapting = asyncio.create_task(self._adapt(engine))
 
     async def generate(self, ticket: Ticket) -> None:
         """Write the ticket's group; returns when it is settled."""
-        sampling = self._fitted(ticket.problem, training_sampling(self._config))
-        completions = await self._responses(ticket, sampling)
+        sampling = self._fitted(ticket.problem, training_sampling(self._config, ticket))
+        completions = await self._running().writer.write(ticket, sampling)
         group = Group(
             ticket=replace(ticket, size=len(completions)),
             generator_id=self._id,
@@ -78,7 +97,11 @@ class Generator:
         self, problem: Problem, count: int, sampling: Sampling
     ) -> tuple[EvalSample, ...]:
         """Judged responses that go nowhere else; no longer than the context allows."""
-        completions = await self._sample(problem, count, self._fitted(problem, sampling))
+        fitted = self._fitted(problem, sampling)
+        completions = await self._within(
+            together(self._evaluated(problem, fitted) for _ in range(count)),
+            f"{self._id} to write {count} responses to problem {problem.id!r}",
+        )
         verdicts = await self._within(
             self._judge.verdicts(problem, [completion.text for completion in completions]),
             f"the verdicts on problem {problem.id!r}",
@@ -98,60 +121,39 @@ class Generator:
         )
 
     async def load_weights(self, weights: PublishedWeights) -> LoadReport:
-        return await self._running().load_weights(weights)
+        return await self._running().engine.load_weights(weights)
 
     async def stats(self) -> EngineStats:
-        return await self._running().stats()
+        """Of the engine, and of what waits before it."""
+        stats = await self._running().engine.stats()
+        waiting = stats.waiting + self._admission.waiting
+        return replace(stats, waiting=waiting, limit=self._admission.limit)
 
     async def close(self) -> None:
-        if self._engine is not None:
-            await self._engine.close()
+        if self._adapting is not None:
+            self._adapting.cancel()
+        if self._started is not None:
+            await self._started.engine.close()
 
-    async def _responses(self, ticket: Ticket, sampling: Sampling) -> tuple[Completion, ...]:
-        responses = self._config.data.responses
-        if responses == "instead":
-            return (self._given(ticket.problem),)
-        written = await self._sample(ticket.problem, ticket.size, sampling)
-        return (*written, self._given(ticket.problem)) if responses == "beside" else written
+    async def _evaluated(self, problem: Problem, sampling: Sampling) -> Completion:
+        async with self._admission.slot("evaluation", sampling.max_tokens, 0):
+            return await self._running().engine.sample(problem.prompt_ids, sampling)
 
-    def _given(self, problem: Problem) -> Completion:
-        """As if it had been written just now: it is never older than the policy."""
-        assert problem.given_ids, "a row without a response is refused before the run"
-        version, now_us = self._running().version, time.time_ns() // 1000
-        return Completion(
-            text=problem.given_text,
-            token_ids=problem.given_ids,
-            finish_reason="stop",
-            first_version=version,
-            last_version=version,
-            start_us=now_us,
-            end_us=now_us,
-            is_expert=True,
-        )
-
-    async def _sample(
-        self, problem: Problem, count: int, sampling: Sampling
-    ) -> tuple[Completion, ...]:
-        return await self._within(
-            self._running().sample(problem.prompt_ids, count, sampling),
-            f"{self._id} to write {count} responses to problem {problem.id!r}",
-        )
+    async def _adapt(self, engine: Engine) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            try:
+                self._admission.look(await engine.stats())
+            except EngineDied:
+                return  # whoever asks it for something is told
 
     async def _within(self, awaitable: Awaitable[T], what: str) -> T:
-        seconds = self._config.cluster.wait_timeout_s
-        deadline = asyncio.timeout(seconds)
-        try:
-            async with deadline:
-                return await awaitable
-        except TimeoutError:
-            if not deadline.expired():
-                raise  # a deadline below this one, with its own words
-            raise TimeoutError(f"waited {seconds:.0f} s for {what}") from None
+        return await within(awaitable, self._config.cluster.wait_timeout_s, what)
 
-    def _running(self) -> Engine:
-        if self._engine is None:
+    def _running(self) -> _Started:
+        if self._started is None:
             raise RuntimeError(f"{self._id} has not been started")
-        return self._engine
+        return self._started
 
     def _fitted(self, problem: Problem, sampling: Sampling) -> Sampling:
         """No more tokens than the context leaves after the prompt."""
@@ -165,13 +167,14 @@ class Generator:
         return replace(sampling, max_tokens=min(sampling.max_tokens, room))
 
 
-def training_sampling(config: RunConfig) -> Sampling:
+def training_sampling(config: RunConfig, ticket: Ticket) -> Sampling:
+    """A response longer than the ticket's budget cannot be accepted, and ends there."""
     return Sampling(
-        temperature=config.sampling.temperature,
+        temperature=ticket.temperature,
         top_p=config.sampling.top_p,
         top_k=config.sampling.top_k,
         min_p=config.sampling.min_p,
         repetition_penalty=config.sampling.repetition_penalty,
-        max_tokens=config.max_response_tokens,
+        max_tokens=config.sampling.max_tokens or ticket.budget,
         logprobs=True,
     )

@@ -7,18 +7,20 @@ import asyncio
 import os
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count as count_up
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 from huggingface_hub import snapshot_download
 from vllm import SamplingParams
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.inputs import TokensPrompt
 from vllm.logprobs import FlatLogprobs
-from vllm.outputs import CompletionOutput
+from vllm.outputs import CompletionOutput, RequestOutput
 from vllm.sampling_params import RequestOutputKind
+from vllm.v1.engine import EngineCoreRequest
 from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.detokenizer import IncrementalDetokenizer
 from vllm.v1.engine.exceptions import EngineDeadError
 from vllm.v1.metrics.loggers import StatLoggerBase
 
@@ -28,11 +30,16 @@ from configs.schema import EngineConfig
 from verifiers.types import Completion, FinishReason, PublishedWeights, Sampling
 from verifiers.weights_file import folder_shapes, model_files
 
+T = TypeVar("T")
+
 CALL_TIMEOUT_S = 300.0
 """Longest wait for an answer to anything but sampling."""
 
 HEALTH_CHECK_S = 1.0
 """vLLM leaves calls unanswered when its child dies: how often to look while one is open."""
+
+ABORT_AGAIN_S = 0.05
+"""An abort that comes before its request is forgotten: how soon to say it again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +53,7 @@ class VllmSettings:
     trust_remote_code: bool
     revision: str | None
     cpu_cores: tuple[int, ...]
+    processed_logprobs: bool
 
 
 class VllmEngine:
@@ -58,7 +66,7 @@ class VllmEngine:
         self._swap: WeightSwap | None = None
         self._end: EngineDied | None = None
         self._load = _Load()
-        self._writing: set[asyncio.Task[Completion]] = set()
+        self._writing: set[asyncio.Task[Any]] = set()
         self._request_numbers = count_up()
         self._requests_done = 0
         self._generated_tokens = 0
@@ -80,27 +88,23 @@ class VllmEngine:
         )
 
     async def sample(
-        self, prompt_ids: tuple[int, ...], count: int, sampling: Sampling
-    ) -> tuple[Completion, ...]:
-        self._running()
-        # Requests of their own instead of one with n=count: that one would answer when its last
-        # sample ends, and the end and version of the others would be lost. The prompt is computed
-        # once all the same, thanks to the prefix cache.
-        parameters = _sampling_params(sampling)
-        tasks = [asyncio.create_task(self._write(prompt_ids, parameters)) for _ in range(count)]
-        self._writing.update(tasks)
-        try:
-            return tuple(await asyncio.gather(*tasks))
-        except asyncio.CancelledError:
-            if self._end is not None:
-                raise self._end from None
-            raise
-        except EngineDeadError as error:
-            await self._stop(EngineDied("the engine's process died"))
-            raise EngineDied("the engine's process died while it wrote") from error
-        finally:
-            await _cancel(tasks)
-            self._writing.difference_update(tasks)
+        self,
+        prompt_ids: tuple[int, ...],
+        sampling: Sampling,
+        *,
+        begun: Completion | None = None,
+        stop: asyncio.Event | None = None,
+    ) -> Completion:
+        return await self._open(self._write(prompt_ids, sampling, begun, stop))
+
+    async def score(
+        self, prompt_ids: tuple[int, ...], response_ids: tuple[int, ...]
+    ) -> tuple[float, ...]:
+        return await self._open(self._score(prompt_ids, response_ids))
+
+    def text_of(self, token_ids: tuple[int, ...]) -> str:
+        tokenizer = self._running().get_tokenizer()
+        return tokenizer.decode(list(token_ids), skip_special_tokens=False)
 
     async def load_weights(self, weights: PublishedWeights) -> LoadReport:
         # Shielded: a caller that gives up must not leave a swap half done.
@@ -115,6 +119,10 @@ class VllmEngine:
             kv_use=self._load.kv_use,
             generated_tokens=self._generated_tokens,
             requests_done=self._requests_done,
+            limit=self._config.max_num_seqs,
+            preemptions=self._load.preemptions,
+            prompt_tokens=self._load.prompt_tokens,
+            cached_tokens=self._load.cached_tokens,
         )
 
     async def close(self) -> None:
@@ -141,26 +149,94 @@ class VllmEngine:
             await self._stop(error)
             raise
 
-    async def _write(self, prompt_ids: tuple[int, ...], parameters: SamplingParams) -> Completion:
+    async def _open(self, request: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.create_task(request)
+        self._writing.add(task)
+        try:
+            self._running()
+            return await task
+        except asyncio.CancelledError:
+            if self._end is not None:
+                raise self._end from None
+            raise
+        except EngineDeadError as error:
+            await self._stop(EngineDied("the engine's process died"))
+            raise EngineDied("the engine's process died while it wrote") from error
+        finally:
+            await _cancel([task])
+            self._writing.discard(task)
+
+    async def _write(
+        self,
+        prompt_ids: tuple[int, ...],
+        sampling: Sampling,
+        begun: Completion | None,
+        stop: asyncio.Event | None,
+    ) -> Completion:
         first_version, start_us = self.version, _now_us()
-        # What requests in flight computed with older weights stays in the prefix cache. The salt
-        # keeps it from requests of another version; a reset would fail while blocks are in use.
-        prompt = TokensPrompt(prompt_token_ids=list(prompt_ids), cache_salt=str(first_version))
-        number = str(next(self._request_numbers))
-        (output,) = [o async for o in self._running().generate(prompt, parameters, number)]
+        written = begun.token_ids if begun is not None else ()
+        parameters = _sampling_params(sampling, sampling.max_tokens - len(written))
+        output = await self._final_output(prompt_ids + written, parameters, stop)
         answer = output.outputs[0]
-        self._requests_done += 1
+        finish_reason = _finish_reason(answer.finish_reason)
+        self._requests_done += begun is None
         self._generated_tokens += len(answer.token_ids)
-        return Completion(
+        completion = Completion(
             text=answer.text,
             token_ids=tuple(answer.token_ids),
             logprobs=_drawn_logprobs(answer),
-            finish_reason=_finish_reason(answer.finish_reason),
+            finish_reason=finish_reason,
             first_version=first_version,
             last_version=self.version,
             start_us=start_us,
             end_us=_now_us(),
         )
+        if begun is None:
+            return completion
+        tokenizer = self._running().get_tokenizer()
+        return _joined(begun, completion, _text(tokenizer, prompt_ids, written, completion))
+
+    async def _score(
+        self, prompt_ids: tuple[int, ...], response_ids: tuple[int, ...]
+    ) -> tuple[float, ...]:
+        # vLLM does not read the prefix cache for this: what is cached has no log-probabilities.
+        parameters = SamplingParams(
+            temperature=0.0,
+            max_tokens=1,
+            prompt_logprobs=0,
+            flat_logprobs=True,
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        output = await self._final_output(prompt_ids + response_ids, parameters, None)
+        told = output.prompt_logprobs
+        assert isinstance(told, FlatLogprobs)
+        assert tuple(told.token_ids[-len(response_ids) :]) == response_ids
+        return tuple(told.logprobs[-len(response_ids) :])
+
+    async def _final_output(
+        self, prompt_ids: tuple[int, ...], parameters: SamplingParams, stop: asyncio.Event | None
+    ) -> RequestOutput:
+        # What requests in flight computed with older weights stays in the prefix cache. The salt
+        # keeps it from requests of another version; a reset would fail while blocks are in use.
+        prompt = TokensPrompt(prompt_token_ids=list(prompt_ids), cache_salt=str(self.version))
+        number = str(next(self._request_numbers))
+        outputs = self._running().generate(prompt, parameters, number)
+        if stop is None:
+            (output,) = [o async for o in outputs]
+            return output
+        abort = asyncio.create_task(self._abort_at(stop, number))
+        try:
+            (output,) = [o async for o in outputs]
+            return output
+        finally:
+            await _cancel([abort])
+
+    async def _abort_at(self, stop: asyncio.Event, number: str) -> None:
+        await stop.wait()
+        while True:  # whoever waits for the output ends this
+            await self._running().abort(number)
+            await asyncio.sleep(ABORT_AGAIN_S)
 
     def _launch(self) -> AsyncLLM:
         config, settings = self._config, self._settings
@@ -180,7 +256,8 @@ class VllmEngine:
             enforce_eager=config.enforce_eager,
             enable_prefix_caching=True,
             generation_config="vllm",  # no sampling defaults of the model's own
-            logprobs_mode="raw_logprobs",  # of the model, before temperature and penalties
+            # Raw: of the model, before temperature and penalties.
+            logprobs_mode="processed_logprobs" if settings.processed_logprobs else "raw_logprobs",
             worker_extension_cls="actors.vllm_worker.WorkerExtension",
             disable_log_stats=True,
         )
@@ -238,14 +315,21 @@ class _Load(StatLoggerBase):
     def __init__(self) -> None:
         self.running = 0
         self.kv_use = 0.0
+        self.preemptions = 0
+        self.prompt_tokens = 0
+        self.cached_tokens = 0
 
     def attach(self, vllm_config: Any, engine_index: int = 0) -> "_Load":
         return self
 
-    def record(self, scheduler_stats: Any, *args: Any, **kwargs: Any) -> None:
+    def record(self, scheduler_stats: Any, iteration_stats: Any, *args: Any, **kwargs: Any) -> None:
         if scheduler_stats is not None:
             self.running = scheduler_stats.num_running_reqs
             self.kv_use = scheduler_stats.kv_cache_usage
+            self.prompt_tokens += scheduler_stats.prefix_cache_stats.queries
+            self.cached_tokens += scheduler_stats.prefix_cache_stats.hits
+        if iteration_stats is not None:
+            self.preemptions += iteration_stats.num_preempted_reqs
 
     def log_engine_initialized(self) -> None: ...
 
@@ -260,7 +344,7 @@ def _prepare_cpu(config: EngineConfig, threads: int) -> None:
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
 
 
-def _sampling_params(sampling: Sampling) -> SamplingParams:
+def _sampling_params(sampling: Sampling, max_tokens: int) -> SamplingParams:
     # No seed per request: with one, vLLM's CPU kernels die on a prompt that is split (0.32).
     return SamplingParams(
         temperature=sampling.temperature,
@@ -268,11 +352,42 @@ def _sampling_params(sampling: Sampling) -> SamplingParams:
         top_k=sampling.top_k,
         min_p=sampling.min_p,
         repetition_penalty=sampling.repetition_penalty,
-        max_tokens=sampling.max_tokens,
+        max_tokens=max_tokens,
         logprobs=0 if sampling.logprobs else None,  # 0: of the drawn token and no others
         flat_logprobs=True,  # one list of floats instead of an object for every token
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
+
+
+def _joined(begun: Completion, rest: Completion, text: str) -> Completion:
+    return replace(
+        rest,
+        text=text,
+        token_ids=begun.token_ids + rest.token_ids,
+        logprobs=begun.logprobs + rest.logprobs,
+        first_version=begun.first_version,
+        start_us=begun.start_us,
+    )
+
+
+def _text(
+    tokenizer: Any, prompt_ids: tuple[int, ...], written: tuple[int, ...], rest: Completion
+) -> str:
+    """What vLLM would have read in one piece: a letter may lie on both sides of the cut."""
+    request = EngineCoreRequest(
+        request_id="",
+        prompt_token_ids=list(prompt_ids),
+        mm_features=None,
+        sampling_params=SamplingParams(),
+        pooling_params=None,
+        arrival_time=0.0,
+        lora_request=None,
+        cache_salt=None,
+        data_parallel_rank=None,
+    )
+    detokenizer = IncrementalDetokenizer.from_new_request(tokenizer, request)
+    detokenizer.update([*written, *rest.token_ids], rest.finish_reason == "stop")
+    return detokenizer.get_next_output_text(finished=True, delta=False)
 
 
 def _drawn_logprobs(answer: CompletionOutput) -> tuple[float, ...]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actors.curriculum import check_curriculum
+from actors.doomed import check_rule
 from actors.prompts import PromptSource
 from cluster.models import models_dir, resolve_model
 from configs.schema import RunConfig
@@ -28,6 +29,8 @@ def prepare(config: RunConfig, report: Callable[[str], None]) -> Prepared:
     """The model is there and every row of the data can be asked; else one line says why not."""
     if config.judge.audit_verifier is not None:
         path_of(config.judge.audit_verifier)
+    if config.economy.doomed is not None:
+        check_rule(config.economy.doomed)
     objective = bound_objective(config)
     check_curriculum(config)
     teacher = config.learner.teacher.model

@@ -80,6 +80,7 @@ class Stage:
                 seed=config.seed + index,
                 trust_remote_code=config.model.trust_remote_code,
                 revision=config.model.revision,
+                processed_logprobs=config.sampling.policy is not None,
             )
             generators.append(
                 self.place(

@@ -1,6 +1,7 @@
 """Stand-ins for what a test does not want to start: tiny, but with real behaviour."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 from actors.engine import EngineDied, EngineStats, LoadReport
@@ -20,15 +21,30 @@ EOS = 2
 
 
 class FakeEngine:
-    """Answers with ``answers`` in turn. While ``hold()`` is in force nothing finishes."""
+    """Answers with ``answers`` in turn, one token a letter. While ``hold()`` is in force nothing
+    finishes. ``paced``: every token takes one turn of the event loop."""
 
-    def __init__(self, answers: tuple[str, ...] = ("42",)) -> None:
+    def __init__(
+        self,
+        answers: tuple[str, ...] | Callable[[tuple[int, ...]], str] = ("42",),
+        *,
+        paced: bool = False,
+        text_of_prompt: str = "",
+    ) -> None:
         self.version = 0
         self.calls: list[str] = []
-        self.asked: list[tuple[tuple[int, ...], int, Sampling]] = []
+        self.asked: list[tuple[tuple[int, ...], Sampling]] = []
+        self.scored: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+        self.num_written = 0
+        """Tokens."""
         self.in_flight = 0
+        self.most_in_flight = 0
+        self.preemptions = 0
+        self.kv_use = 0.0
         self._answers = answers
-        self._written = 0
+        self._plans: list[str] = []
+        self._paced = paced
+        self._text_of_prompt = text_of_prompt
         self._open = asyncio.Event()
         self._open.set()
         self._fingerprint = ""
@@ -49,22 +65,35 @@ class FakeEngine:
         self.calls.append("start")
 
     async def sample(
-        self, prompt_ids: tuple[int, ...], count: int, sampling: Sampling
-    ) -> tuple[Completion, ...]:
+        self,
+        prompt_ids: tuple[int, ...],
+        sampling: Sampling,
+        *,
+        begun: Completion | None = None,
+        stop: asyncio.Event | None = None,
+    ) -> Completion:
         self.calls.append("sample")
-        self.asked.append((prompt_ids, count, sampling))
-        first_version = self.version
-        self.in_flight += count
+        self.asked.append((prompt_ids, sampling))
+        plan = self._plan(prompt_ids) if begun is None else begun.start_us
+        first_version = begun.first_version if begun is not None else self.version
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
             await self._open.wait()
+            self._check_alive()
+            done = await self._write(plan, begun, sampling, stop)
         finally:
-            self.in_flight -= count
-        self._check_alive()
-        completions = tuple(self._next(sampling) for _ in range(count))
-        return tuple(
-            replace(completion, first_version=first_version, last_version=self.version)
-            for completion in completions
-        )
+            self.in_flight -= 1
+        return replace(done, first_version=first_version, last_version=self.version)
+
+    async def score(
+        self, prompt_ids: tuple[int, ...], response_ids: tuple[int, ...]
+    ) -> tuple[float, ...]:
+        self.scored.append((prompt_ids, response_ids))
+        return tuple(-float(token) for token in response_ids)
+
+    def text_of(self, token_ids: tuple[int, ...]) -> str:
+        return self._text_of_prompt
 
     async def load_weights(self, weights: PublishedWeights) -> LoadReport:
         self.calls.append(f"load {weights.version}")
@@ -88,9 +117,13 @@ class FakeEngine:
             version=self.version,
             running=self.in_flight,
             waiting=0,
-            kv_use=0.0,
-            generated_tokens=0,
-            requests_done=self._written,
+            kv_use=self.kv_use,
+            generated_tokens=self.num_written,
+            requests_done=len(self._plans),
+            limit=0,
+            preemptions=self.preemptions,
+            prompt_tokens=0,
+            cached_tokens=0,
         )
 
     async def close(self) -> None:
@@ -100,20 +133,39 @@ class FakeEngine:
         if self._dead:
             raise EngineDied("the fake engine died")
 
-    def _next(self, sampling: Sampling) -> Completion:
-        max_tokens = sampling.max_tokens
-        text = self._answers[self._written % len(self._answers)]
-        self._written += 1
-        token_ids = (*(100 + ord(letter) for letter in text), EOS)[:max_tokens]
+    def _plan(self, prompt_ids: tuple[int, ...]) -> int:
+        """What will be answered is known before its first token, under this number."""
+        turn, answers = len(self._plans), self._answers
+        self._plans.append(
+            answers(prompt_ids) if callable(answers) else answers[turn % len(answers)]
+        )
+        return turn
+
+    async def _write(
+        self, plan: int, begun: Completion | None, sampling: Sampling, stop: asyncio.Event | None
+    ) -> Completion:
+        text = self._plans[plan]
+        start = len(begun.token_ids) if begun is not None else 0
+        end = min(len(text) + 1, sampling.max_tokens)
+        if self._paced:
+            for place in range(start, end):
+                if stop is not None and stop.is_set():
+                    end = place
+                    break
+                await asyncio.sleep(0)
+        self.num_written += end - start
+        token_ids = (*(100 + ord(letter) for letter in text), EOS)[:end]
+        is_whole = len(token_ids) == len(text) + 1
+        is_cut = len(token_ids) == sampling.max_tokens
         return Completion(
-            text=text[:max_tokens],
+            text=text[:end],
             token_ids=token_ids,
             logprobs=(-0.5,) * len(token_ids) if sampling.logprobs else (),
-            finish_reason="stop" if token_ids[-1] == EOS else "length",
+            finish_reason="stop" if is_whole else "length" if is_cut else "abort",
             first_version=0,
             last_version=0,
-            start_us=1,
-            end_us=2,
+            start_us=plan,
+            end_us=plan + 1,
         )
 
 

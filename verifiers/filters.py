@@ -46,7 +46,7 @@ def decide(completion: Completion, verdict: Verdict, budget: int) -> Decision:
 
 def _reason(completion: Completion, verdict: Verdict, num_tokens: int, budget: int) -> str | None:
     if completion.finish_reason == "abort":
-        return "aborted"
+        return completion.aborted_by or "aborted"
     if completion.finish_reason != "stop":
         return "truncated"
     if verdict.status == "wrong" and verdict.reason in GUARDS:

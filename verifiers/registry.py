@@ -180,10 +180,15 @@ def path_of(name: str) -> str:
     known = VERIFIERS.get(ALIASES.get(key, key))
     if known is not None:
         return known
-    module, colon, function = name.partition(":")
-    if colon and _exists(module) and function.isidentifier():
+    if is_importable(name):
         return name
-    raise UnknownVerifier(_explain(name, key, is_path=bool(colon)))
+    raise UnknownVerifier(_explain(name, key, is_path=":" in name))
+
+
+def is_importable(path: str) -> bool:
+    """Whether ``module:NAME`` names a module that is there. It is not imported here."""
+    module, colon, name = path.partition(":")
+    return bool(colon) and _exists(module) and name.isidentifier()
 
 
 def resolve(path: str) -> Verifier:

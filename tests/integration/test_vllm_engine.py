@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoTokenizer, LlamaForCausalLM
 
-from actors import weight_swap
+from actors import generator as generator_module
+from actors import vllm_engine, weight_swap
 from actors.engine import Engine, EngineDied, make_vllm_engine
+from actors.generator import Generator
+from actors.waiting import together
+from configs.load import load
 from configs.schema import EngineConfig
+from tests.fakes import FakeJudge, make_ticket
 from tests.tiny_llama import write_tiny_llama
 from verifiers.fingerprint import fingerprint
 from verifiers.types import Completion, PublishedWeights, Sampling
@@ -64,8 +70,7 @@ class World:
         return told.gather(-1, torch.tensor(response)[:, None])[:, 0]
 
     async def says(self, prompt: tuple[int, ...] = LONG_PROMPT) -> Completion:
-        (completion,) = await self.engine.sample(prompt, 1, sampling(20, temperature=0.0))
-        return completion
+        return await self.engine.sample(prompt, sampling(20, temperature=0.0))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -99,6 +104,12 @@ def sampling(max_tokens: int, temperature: float = 1.0, *, logprobs: bool = Fals
     )
 
 
+async def samples(
+    engine: Engine, prompt: tuple[int, ...], count: int, sampling: Sampling
+) -> list[Completion]:
+    return await together(engine.sample(prompt, sampling) for _ in range(count))
+
+
 async def until_in_flight(engine: Engine, number: int) -> None:
     """Ask for clearly fewer than were sampled: a response may stop at any token."""
     async with asyncio.timeout(60):
@@ -129,7 +140,7 @@ async def test_the_log_probabilities_are_those_of_the_plain_model(world, tempera
     """Whatever temperature drew the tokens; the end token has one too."""
     for prompt, count in ((5, 6, 7), 12), (LONG_PROMPT, 2):
         asked = sampling(120, temperature, logprobs=True)
-        completions = await world.engine.sample(prompt, count, asked)
+        completions = await samples(world.engine, prompt, count, asked)
 
         for completion in completions:
             expected = world.logprobs(0, prompt, completion.token_ids)
@@ -140,7 +151,7 @@ async def test_the_log_probabilities_are_those_of_the_plain_model(world, tempera
 
 
 async def test_log_probabilities_are_given_only_to_who_asks(world):
-    (silent,) = await world.engine.sample((5, 6, 7), 1, sampling(5))
+    silent = await world.engine.sample((5, 6, 7), sampling(5))
 
     assert silent.logprobs == ()
 
@@ -149,7 +160,7 @@ async def test_a_stopped_response_ends_with_its_end_token_and_only_there(world):
     tokenizer = AutoTokenizer.from_pretrained(world.folders[0])
     before = await world.engine.stats()
 
-    completions = await world.engine.sample((5, 6, 7), 60, sampling(150))
+    completions = await samples(world.engine, (5, 6, 7), 60, sampling(150))
 
     stopped = [c for c in completions if c.finish_reason == "stop"]
     cut = [c for c in completions if c.finish_reason == "length"]
@@ -170,14 +181,103 @@ async def test_a_stopped_response_ends_with_its_end_token_and_only_there(world):
     assert (after.version, after.waiting) == (0, 0)
 
 
+async def test_a_response_that_goes_on_behind_its_first_part_is_the_same_response(world):
+    tokenizer = AutoTokenizer.from_pretrained(world.folders[0])
+    asked = sampling(20, temperature=0.0, logprobs=True)
+    num_split_letters = 0
+    for first in (9, 77, 133, 200):
+        prompt = (first, *LONG_PROMPT)
+        whole = await world.engine.sample(prompt, asked)
+        for cut in range(1, len(whole.token_ids)):
+            begun = await world.engine.sample(prompt, replace(asked, max_tokens=cut))
+            assert begun.finish_reason == "length"
+
+            joined = await world.engine.sample(prompt, asked, begun=begun)
+
+            assert joined.token_ids == whole.token_ids == world.greedy(0, prompt)
+            assert (joined.text, joined.finish_reason) == (whole.text, whole.finish_reason)
+            expected = world.logprobs(0, prompt, joined.token_ids)
+            torch.testing.assert_close(torch.tensor(joined.logprobs), expected, atol=1e-4, rtol=0)
+            rest = tokenizer.decode(joined.token_ids[cut:], skip_special_tokens=True)
+            num_split_letters += begun.text + rest != joined.text
+            assert joined.start_us == begun.start_us
+    assert num_split_letters
+
+
+async def test_a_letter_on_both_sides_of_the_cut_is_read_as_one(world):
+    tokenizer = AutoTokenizer.from_pretrained(world.folders[0])
+    first, second = tokenizer.encode("é", add_special_tokens=False)
+    drawn = await world.engine.sample((5, 6), sampling(1))
+    begun = replace(drawn, text="", token_ids=(first,), logprobs=())
+    whole = replace(drawn, token_ids=(first, second), logprobs=())
+
+    half = await world.engine.sample((5, 6), sampling(2), begun=begun)
+    joined = await world.engine.sample((5, 6), sampling(3), begun=whole)
+
+    assert half.token_ids[0] == first
+    assert joined.text.startswith("é")
+
+
+async def test_a_stopped_response_brings_what_was_written(world):
+    stop = asyncio.Event()
+    asked = sampling(400, logprobs=True)
+    writing = [
+        asyncio.create_task(world.engine.sample((5, 6, 7), asked, stop=stop)) for _ in range(4)
+    ]
+    await until_in_flight(world.engine, 3)
+
+    stop.set()
+    late = await world.engine.sample((5, 6, 7), asked, stop=stop)
+
+    completions = [*(await asyncio.gather(*writing)), late]
+    aborted = [c for c in completions if c.finish_reason == "abort"]
+    assert len(aborted) >= 3
+    assert all(len(c.token_ids) == len(c.logprobs) < 400 for c in aborted)
+    assert any(c.token_ids for c in aborted)
+    await world.says()
+    stats = await world.engine.stats()
+    assert (stats.running, stats.waiting) == (0, 0)
+
+
+async def test_a_prompt_is_computed_once_for_all_of_its_responses(world):
+    prompt = (99, *LONG_PROMPT)
+    before = await world.engine.stats()
+
+    await samples(world.engine, prompt, 8, sampling(4))
+
+    after = await world.engine.stats()
+    assert after.prompt_tokens - before.prompt_tokens == 8 * len(prompt)
+    assert after.cached_tokens - before.cached_tokens >= 7 * 256
+
+
+@pytest.mark.parametrize("prompt", [(5, 6, 7), LONG_PROMPT], ids=["short", "long"])
+async def test_a_score_is_the_log_probability_of_a_response_that_it_did_not_write(world, prompt):
+    """Also where the prefix cache knows the prompt, and the response too."""
+    response = tuple(3 + (11 * place) % 256 for place in range(140))
+    await world.engine.sample(prompt, sampling(4))
+
+    scores = [await world.engine.score(prompt, response) for _ in range(2)]
+
+    expected = world.logprobs(0, prompt, response)
+    for found in scores:
+        torch.testing.assert_close(torch.tensor(found), expected, atol=1e-3, rtol=0)
+
+
+async def test_the_end_of_a_prompt_reads_as_it_was_written(world):
+    tokenizer = AutoTokenizer.from_pretrained(world.folders[0])
+    ids = tuple(tokenizer.encode("so: <think>\n", add_special_tokens=False))
+
+    assert world.engine.text_of((*ids, EOS)) == "so: <think>\n<eos>"
+
+
 async def test_weights_swap_under_requests_in_flight_and_all_of_them_finish(world):
     # The long prompt first: its blocks are in the prefix cache, and in use, when weights change.
     long_ones = [
-        asyncio.create_task(world.engine.sample(LONG_PROMPT, 4, sampling(140, logprobs=True)))
+        asyncio.create_task(samples(world.engine, LONG_PROMPT, 4, sampling(140, logprobs=True)))
         for _ in range(2)
     ]
     short_ones = [
-        asyncio.create_task(world.engine.sample((5, 6, 7 + i), 8, sampling(400, logprobs=True)))
+        asyncio.create_task(samples(world.engine, (5, 6, 7 + i), 8, sampling(400, logprobs=True)))
         for i in range(4)
     ]
     await until_in_flight(world.engine, 24)
@@ -256,7 +356,7 @@ async def test_weights_that_change_after_the_check_are_taken_back(world, monkeyp
         state = {n: t.clone() for n, t in world.models[2].model.state_dict(prefix="model.").items()}
         state["model.layers.1.mlp.down_proj.weight"] = torch.zeros(3, 3)
         save_file(state, weights.path)
-    writing = asyncio.create_task(world.engine.sample((9, 8, 7), 16, sampling(300)))
+    writing = asyncio.create_task(samples(world.engine, (9, 8, 7), 16, sampling(300)))
     await until_in_flight(world.engine, 8)
 
     with pytest.raises(WeightsRefused, match="version 1 was put back"):
@@ -282,7 +382,7 @@ async def test_a_caller_that_gives_up_leaves_a_whole_swap(world):
 
 async def test_a_cancelled_sample_stops_writing_also_while_weights_change(world):
     weights = world.published(0, version=3)
-    writing = asyncio.create_task(world.engine.sample((4, 4, 4), 20, sampling(400)))
+    writing = asyncio.create_task(samples(world.engine, (4, 4, 4), 20, sampling(400)))
     await until_in_flight(world.engine, 8)
     loading = asyncio.create_task(world.engine.load_weights(weights))
     await asyncio.sleep(0.01)
@@ -300,7 +400,7 @@ async def test_a_cancelled_sample_stops_writing_also_while_weights_change(world)
 
 async def test_when_the_engine_dies_everything_open_fails_and_nothing_is_left(world):
     process = child()
-    writing = asyncio.create_task(world.engine.sample((4, 4, 4), 20, sampling(400)))
+    writing = asyncio.create_task(samples(world.engine, (4, 4, 4), 20, sampling(400)))
     await until_in_flight(world.engine, 8)
 
     os.kill(process, signal.SIGKILL)
@@ -316,3 +416,79 @@ async def test_when_the_engine_dies_everything_open_fails_and_nothing_is_left(wo
             await asyncio.wait_for(call, 30)
     await world.engine.close()
     assert multiprocessing.active_children() == []
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def crowded(world):
+    """An engine with 24 slots whose KV cache holds 8 responses of 300 tokens: 3 blocks each."""
+    arguments = vllm_engine.AsyncEngineArgs
+    vllm_engine.AsyncEngineArgs = partial(arguments, num_gpu_blocks_override=25)
+    try:
+        engine = make_vllm_engine(
+            EngineConfig(dtype="float32", max_model_len=448, max_num_seqs=24),
+            model_dir=str(world.folders[0]),
+            device="cpu",
+            threads=1,
+            seed=5,
+            processed_logprobs=True,
+        )
+        await engine.start()
+    finally:
+        vllm_engine.AsyncEngineArgs = arguments
+    yield engine
+    await engine.close()
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5, 1.5])
+async def test_processed_log_probabilities_are_those_of_what_was_drawn_from(
+    world, crowded, temperature
+):
+    prompt = (5, 6, 7)
+    completion = await crowded.sample(prompt, sampling(60, temperature, logprobs=True))
+
+    with torch.inference_mode():
+        logits = world.models[0](torch.tensor([prompt + completion.token_ids])).logits[0]
+    told = (logits[len(prompt) - 1 : -1].float() / temperature).log_softmax(-1)
+    expected = told.gather(-1, torch.tensor(completion.token_ids)[:, None])[:, 0]
+    torch.testing.assert_close(torch.tensor(completion.logprobs), expected, atol=1e-4, rtol=0)
+
+
+async def test_adaptive_admission_saves_preemptions_where_the_kv_cache_is_too_small(
+    crowded, monkeypatch
+):
+    monkeypatch.setattr(generator_module, "LOOK_S", 0.1)
+
+    async def nothing() -> None: ...
+
+    monkeypatch.setattr(crowded, "start", nothing)  # both generators use the one that runs
+    monkeypatch.setattr(crowded, "close", nothing)
+
+    async def preemptions(*, adaptive: bool) -> tuple[int, int]:
+        """And the last limit, after 12 groups of 8."""
+        judge, before = FakeJudge(), await crowded.stats()
+        settings = [
+            f"engine.adaptive={adaptive}", "engine.max_num_seqs=24", "engine.max_model_len=448",
+            "filter.length_budget=300", "data.max_prompt_tokens=10", "eval.max_tokens=9",
+        ]  # fmt: skip
+        generator = Generator("g", lambda: crowded, judge, load("tiny", settings))
+        await generator.start()
+        tickets = [replace(make_ticket(n, size=8, budget=300), temperature=1.0) for n in range(12)]
+        await together(generator.generate(ticket) for ticket in tickets)
+        after = await generator.stats()
+        completions = [c for group in judge.groups for c in group.completions]
+        assert len(completions) == 96
+        assert all(
+            len(c.token_ids) == 300 or (c.token_ids[-1] == EOS and c.finish_reason == "stop")
+            for c in completions
+        )
+        num_tokens = sum(len(c.token_ids) for c in completions)
+        assert after.generated_tokens - before.generated_tokens == num_tokens
+        await generator.close()
+        return after.preemptions - before.preemptions, after.limit
+
+    plain, full_limit = await preemptions(adaptive=False)
+    adaptive, limit = await preemptions(adaptive=True)
+
+    assert (full_limit, limit < 24) == (24, True)
+    assert plain >= 10
+    assert adaptive < 0.75 * plain, (adaptive, plain)

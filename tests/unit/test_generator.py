@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 
+from actors import generator as generator_module
 from actors.engine import EngineDied
 from actors.generator import Generator
 from configs.load import validate
@@ -35,10 +36,16 @@ def config(**changes):
     return validate(values | changes)
 
 
-async def started(engine, judge, **changes) -> Generator:
-    generator = Generator("gen-7", lambda: engine, judge, config(**changes))
+async def started(fake: FakeEngine, judge, **changes) -> Generator:
+    generator = Generator("gen-7", lambda: fake, judge, config(**changes))
     await generator.start()
     return generator
+
+
+async def in_flight(engine: FakeEngine, number: int) -> None:
+    async with asyncio.timeout(5):
+        while engine.in_flight < number:
+            await asyncio.sleep(0)
 
 
 def weights(version: int, fingerprint: str = "f") -> PublishedWeights:
@@ -74,7 +81,7 @@ async def test_a_ticket_becomes_one_group_with_every_training_field_explicit():
         max_tokens=55,
         logprobs=True,
     )
-    assert engine.asked == [(ticket.problem.prompt_ids, 3, asked)]
+    assert engine.asked == 3 * [(ticket.problem.prompt_ids, asked)]
     (group,) = judge.groups
     assert group.ticket == ticket
     assert group.generator_id == "gen-7"
@@ -112,7 +119,7 @@ async def test_a_response_of_the_data_joins_the_group_as_its_last():
 
     await generator.generate(make_ticket(size=4, problem=with_response()))
 
-    assert engine.asked[0][1] == 4
+    assert len(engine.asked) == 4
     (given,) = given_completions(judge)
     assert judge.groups[0].completions[4] is given
     assert len(judge.groups[0].completions) == 5
@@ -126,12 +133,24 @@ async def test_a_response_of_the_data_is_ignored_unless_asked_for():
     assert given_completions(judge) == []
 
 
-async def test_without_sampling_max_tokens_the_length_budget_ends_a_response():
-    engine = FakeEngine()
+async def test_without_sampling_max_tokens_the_tickets_budget_ends_a_response():
+    engine, judge = FakeEngine(("0123456789",)), FakeJudge()
 
-    await (await started(engine, FakeJudge(), sampling={})).generate(make_ticket(budget=9))
+    await (await started(engine, judge, sampling={})).generate(make_ticket(budget=9))
 
-    assert engine.asked[0][2].max_tokens == 50
+    (group,) = judge.groups
+    assert group.max_tokens == 9
+    assert {(len(c.token_ids), c.finish_reason) for c in group.completions} == {(9, "length")}
+
+
+async def test_a_groups_temperature_is_its_tickets():
+    engine, judge = FakeEngine(), FakeJudge()
+    ticket = replace(make_ticket(), temperature=1.25)
+
+    await (await started(engine, judge)).generate(ticket)
+
+    assert {sampling.temperature for _, sampling in engine.asked} == {1.25}
+    assert judge.groups[0].temperature == 1.25
 
 
 @pytest.mark.parametrize(
@@ -155,7 +174,7 @@ async def test_a_response_never_gets_more_tokens_than_the_context_leaves(
 
     await generator.evaluate(problem, 1, sampling)
 
-    assert engine.asked[0][2].max_tokens == given
+    assert engine.asked[0][1].max_tokens == given
 
 
 async def test_a_group_that_was_cut_by_the_context_says_so():
@@ -196,7 +215,7 @@ async def test_tickets_are_written_at_the_same_time_and_weights_swap_under_them(
     generator = await started(engine, judge)
     engine.hold()
     writing = [asyncio.create_task(generator.generate(make_ticket(n))) for n in range(3)]
-    await asyncio.sleep(0)
+    await in_flight(engine, 12)
 
     report = await generator.load_weights(weights(1))
     engine.release()
@@ -216,7 +235,7 @@ async def test_evaluation_uses_its_own_sampling_and_settles_nothing():
 
     samples = await generator.evaluate(problem, 3, GREEDY)
 
-    assert engine.asked == [(problem.prompt_ids, 3, GREEDY)]
+    assert engine.asked == 3 * [(problem.prompt_ids, GREEDY)]
     assert judge.asked == [(problem, ["7", "it is 42", " 42 "])]
     assert judge.groups == []
     assert [s.status for s in samples] == ["wrong", "correct", "correct"]
@@ -234,7 +253,7 @@ async def test_an_evaluated_sample_names_the_oldest_version_that_wrote_it():
     generator = await started(engine, FakeJudge())
     engine.hold()
     evaluating = asyncio.create_task(generator.evaluate(make_problem(), 1, GREEDY))
-    await asyncio.sleep(0)
+    await in_flight(engine, 1)
 
     await generator.load_weights(weights(1))
     engine.release()
@@ -256,7 +275,7 @@ async def test_every_wait_has_a_deadline_that_names_what_it_waited_for():
     generator = await started(engine, judge, cluster={"wait_timeout_s": 0.01})
     engine.hold()
 
-    with pytest.raises(TimeoutError, match="gen-7 to write 4 responses to problem 'p-0'"):
+    with pytest.raises(TimeoutError, match="gen-7 to write a response to problem 'p-0'"):
         await generator.generate(make_ticket())
     assert engine.in_flight == 0
 
@@ -282,7 +301,7 @@ async def test_nothing_is_judged_when_the_engine_dies():
     generator = await started(engine, judge)
     engine.hold()
     writing = asyncio.create_task(generator.generate(make_ticket()))
-    await asyncio.sleep(0)
+    await in_flight(engine, 4)
 
     engine.die()
 
@@ -312,3 +331,68 @@ async def test_close_ends_the_engine_and_does_no_harm_before_start():
     await (await started(engine, FakeJudge())).close()
 
     assert engine.calls == ["start", "close"]
+
+
+async def test_the_engine_is_given_no_more_than_it_decodes_at_once_and_the_rest_counts_as_waiting():
+    engine, judge = FakeEngine(), FakeJudge()
+    generator = await started(engine, judge, engine={"max_model_len": 100, "max_num_seqs": 5})
+    engine.hold()
+    writing = [asyncio.create_task(generator.generate(make_ticket(n))) for n in range(3)]
+    await in_flight(engine, 5)
+    await asyncio.sleep(0.01)
+
+    stats = await generator.stats()
+    engine.release()
+    await asyncio.gather(*writing)
+
+    assert (stats.running, stats.waiting, stats.limit) == (5, 7, 5)
+    assert engine.most_in_flight == 5
+    assert len(judge.groups) == 3
+
+
+async def test_an_evaluation_gets_its_share_while_rollouts_wait():
+    engine, judge = FakeEngine(), FakeJudge()
+    settings = {"max_model_len": 100, "max_num_seqs": 4, "eval_share": 0.25}
+    generator = await started(engine, judge, engine=settings)
+    engine.hold()
+    problem = make_problem("held-out", num_prompt_tokens=3)
+    writing = [asyncio.create_task(generator.generate(make_ticket(n))) for n in range(4)]
+    await in_flight(engine, 4)
+    evaluating = asyncio.create_task(generator.evaluate(problem, 3, GREEDY))
+    await asyncio.sleep(0.01)
+
+    engine.release()
+    await asyncio.gather(evaluating, *writing)
+
+    order = [len(prompt_ids) == 3 for prompt_ids, _ in engine.asked]
+    first, last = order.index(True), len(order) - order[::-1].index(True)
+    assert first == 4, "the first slot that is freed"
+    assert last < len(order), "and not all of them before the rollouts"
+
+
+async def test_the_limit_follows_the_engines_load_only_where_it_may(monkeypatch):
+    monkeypatch.setattr(generator_module, "LOOK_S", 0)
+    limits = []
+    for adaptive in (True, False):
+        engine = FakeEngine()
+        settings = {"max_model_len": 100, "max_num_seqs": 16, "adaptive": adaptive}
+        generator = await started(engine, FakeJudge(), engine=settings)
+        engine.preemptions = 3
+        await asyncio.sleep(0.01)
+        limits.append((await generator.stats()).limit)
+        await generator.close()
+
+    assert limits == [12, 16]
+
+
+async def test_a_dead_engine_is_not_looked_at_again(monkeypatch):
+    monkeypatch.setattr(generator_module, "LOOK_S", 0)
+    engine = FakeEngine()
+    generator = await started(engine, FakeJudge())
+
+    engine.die()
+    await asyncio.sleep(0.01)
+
+    with pytest.raises(EngineDied):
+        await generator.stats()
+    await generator.close()
