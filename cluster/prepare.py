@@ -8,6 +8,7 @@ from actors.prompts import PromptSource
 from cluster.models import models_dir, resolve_model
 from configs.schema import RunConfig
 from learner.provided import bound_objective, needs_rejected
+from verifiers.hooks import bind_hooks
 from verifiers.registry import path_of
 
 
@@ -27,6 +28,7 @@ def prepare(config: RunConfig, report: Callable[[str], None]) -> Prepared:
     """The model is there and every row of the data can be asked; else one line says why not."""
     if config.judge.audit_verifier is not None:
         path_of(config.judge.audit_verifier)
+    bind_hooks(config.filter)
     objective = bound_objective(config)
     teacher = config.learner.teacher.model
     model_dir = resolve_model(config.model.path, report)

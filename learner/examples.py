@@ -64,12 +64,15 @@ def _constant(rollout: Rollout, value: float | bool) -> Tensor:
 
 
 def _weights(rollouts: Sequence[Rollout], normalizer: Normalizer) -> list[Tensor] | None:
-    """Those that came with the rollouts, and those that make a mean over rollouts."""
+    """Those that came with the rollouts and their tokens, and those that make a mean over
+    rollouts."""
     is_mean = normalizer == "sequence_mean"
-    if not is_mean and not any(rollout.weights for rollout in rollouts):
+    if not is_mean and not any(rollout.weights or rollout.weight != 1 for rollout in rollouts):
         return None
     weights = [
-        torch.tensor(rollout.weights) if rollout.weights else _constant(rollout, 1.0)
+        torch.tensor(rollout.weights) * rollout.weight
+        if rollout.weights
+        else _constant(rollout, rollout.weight)
         for rollout in rollouts
     ]
     if is_mean:
@@ -88,7 +91,9 @@ def _advantages(rollouts: Sequence[Rollout], objective: Bound) -> list[float]:
     advantages = [0.0] * len(rollouts)
     assert objective.objective.advantages is not None, objective.name
     for members in groups.values():
+        levels = [level for index in members if (level := rollouts[index].level) is not None]
         group = Group(
+            levels=tuple(levels) if len(levels) == len(members) else (),
             rewards=tuple(rollouts[index].reward for index in members),
             lengths=tuple(len(rollouts[index].response_ids) for index in members),
         )

@@ -4,11 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pydantic import ValidationError
-
-from configs.errors import UserError
 from learner.objectives.base import Objective, Term, View
 from learner.objectives.registry import resolve
+from verifiers.plugins import settings_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +28,5 @@ class Bound:
 def bind(name: str, settings: Mapping[str, Any]) -> Bound:
     """Raises UserError, one line, for what is unknown or cannot be set."""
     objective = resolve(name)
-    try:
-        numbers = objective.settings.model_validate(dict(settings))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(map(str, ("learner.objective_settings", *first["loc"])))
-        known = ", ".join(objective.settings.model_fields) or "none"
-        raise UserError(f"{key}: {first['msg']}; {name} has {known}") from error
+    numbers = settings_of("learner.objective_settings", name, objective.settings, settings)
     return Bound(name=name, objective=objective, settings=numbers)

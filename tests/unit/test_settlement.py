@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from actors.settlement import fait_weights, settlement_of
+from actors.settlement import settlement_of
 from actors.settlement_rows import decode_settlement, encode_settlement
 from tests.fakes import make_problem, make_ticket
 from verifiers.filters import NOT_JUDGED, decide
+from verifiers.token_weights import fait_weights
 from verifiers.types import (
     Completion,
     FinishReason,
