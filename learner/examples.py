@@ -9,7 +9,7 @@ import xxhash
 from torch import Tensor
 
 from learner.loss import Normalizer, Totals
-from learner.objectives.advantages import Group
+from learner.objectives.advantages import Group, Level
 from learner.objectives.base import Supervised, Tokens
 from learner.objectives.bind import Bound
 from learner.objectives.weights import sequence_mean
@@ -91,9 +91,8 @@ def _advantages(rollouts: Sequence[Rollout], objective: Bound) -> list[float]:
     advantages = [0.0] * len(rollouts)
     assert objective.objective.advantages is not None, objective.name
     for members in groups.values():
-        levels = [level for index in members if (level := rollouts[index].level) is not None]
         group = Group(
-            levels=tuple(levels) if len(levels) == len(members) else (),
+            levels=_levels([rollouts[index].level for index in members]),
             rewards=tuple(rollouts[index].reward for index in members),
             lengths=tuple(len(rollouts[index].response_ids) for index in members),
         )
@@ -101,6 +100,12 @@ def _advantages(rollouts: Sequence[Rollout], objective: Bound) -> list[float]:
         for index, value in zip(members, values, strict=True):
             advantages[index] = value
     return advantages
+
+
+def _levels(levels: Sequence[Level | None]) -> tuple[Level, ...]:
+    """Of all members of a group, or nothing."""
+    known: list[Level] = [level for level in levels if level is not None]
+    return tuple(known) if len(known) == len(levels) else ()
 
 
 def _old_logprobs(rollout: Rollout) -> Tensor:

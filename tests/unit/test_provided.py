@@ -8,13 +8,18 @@ from learner.provided import bound_objective, needs_rejected, needs_teacher, nor
 
 
 def configured(
-    objective: str, *, responses: str = "ignore", drop_equal: bool = False, **learner: Any
+    objective: str,
+    *,
+    responses: str = "ignore",
+    drop_equal: bool = False,
+    reward: str | None = None,
+    **learner: Any,
 ) -> RunConfig:
     return RunConfig.model_validate(
         {
             "model": {"path": "made"},
             "data": {"train": "made", "responses": responses},
-            "filter": {"length_budget": 16},
+            "filter": {"length_budget": 16, "reward": {"use": reward} if reward else None},
             "batch": {"drop_equal": drop_equal},
             "learner": {"objective": objective, **learner},
         }
@@ -31,6 +36,8 @@ def configured(
         (configured("raft", responses="beside"), ["own samples alone", "data.responses=beside"]),
         (configured("sft", drop_equal=True), ["batch.drop_equal", "objective=sft"]),
         (configured("raft", drop_equal=True), ["batch.drop_equal", "objective=raft"]),
+        (configured("sft", reward="scores"), ["filter.reward=scores", "objective=sft"]),
+        (configured("raft", reward="scores"), ["filter.reward=scores", "leave it out"]),
         (configured("opsd"), ["learner.teacher.prompt", "learner.teacher.model"]),
         (configured("sft", teacher={"model": "x/y"}), ["'x/y' would never be asked", "sft"]),
         (configured("sftt"), ["did you mean 'sft'"]),
@@ -53,6 +60,7 @@ def test_what_the_run_does_not_have_is_told_in_one_line(config, words):
         (configured("sft", responses="instead"), False, False, "global_tokens"),
         (configured("raft"), False, False, "global_tokens"),
         (configured("grpo"), True, False, "sequence_mean"),
+        (configured("dapo", reward="scores"), True, False, "global_tokens"),
         (configured("dr_grpo"), True, False, "constant"),
         (configured("dapo", normalizer="constant"), True, False, "constant"),
         (configured("chord", responses="beside"), False, False, "global_tokens"),
