@@ -1,7 +1,7 @@
 """Give every completion of a group its verdict and its decision, and settle the group.
 
-group ─► verdicts (killable pool) ─► decisions, token weights ─► recorder, not waited for
-                                                            └──► queue.settle, waited for
+group ─► verdicts (killable pool) ─► decisions, rewards, token weights ─► recorder, not waited for
+                                                                     └──► queue.settle, waited for
 """
 
 import asyncio
@@ -9,9 +9,10 @@ import logging
 from typing import Any, Protocol
 
 from actors.audit import audit_row, audited_samples, prompt_text
-from actors.settlement import fait_weights, settlement_of
+from actors.settlement import settlement_of
 from configs.schema import RunConfig
-from verifiers.filters import NOT_JUDGED, decide
+from verifiers.filters import NOT_JUDGED
+from verifiers.hooks import bind_hooks, judged_group
 from verifiers.pool import JudgePool
 from verifiers.pool_stats import PoolStats
 from verifiers.types import (
@@ -55,6 +56,8 @@ class Judge:
         self._keep_rejected = keep_rejected
         self._queue = queue
         self._recorder = recorder
+        self._hooks = bind_hooks(config.filter)
+        self._measured = [step.name for step in self._hooks.steps if step.quantile is not None]
         self._pool = JudgePool(config.judge)
         self._recording: set[asyncio.Task[None]] = set()
         self.num_unrecorded = 0
@@ -66,9 +69,15 @@ class Judge:
         """Returns when the queue has the group, or has refused it because it is fenced."""
         judged = await self._judged(group)
         self._record(judged)
+        settlement = settlement_of(
+            judged,
+            keep_rejected=self._keep_rejected,
+            reweight=self._config.economy.reweight,
+            measured=self._measured,
+        )
         try:
             async with asyncio.timeout(self._config.cluster.wait_timeout_s):
-                await self._queue.settle(settlement_of(judged, keep_rejected=self._keep_rejected))
+                await self._queue.settle(settlement)
         except TimeoutError as error:
             raise TimeoutError(
                 f"the queue did not settle ticket {group.ticket.number} within "
@@ -92,16 +101,8 @@ class Judge:
 
     async def _judged(self, group: Group) -> JudgedGroup:
         verdicts = await self._verdicts_of(group)
-        decisions = tuple(
-            decide(completion, verdict, group.ticket.budget)
-            for completion, verdict in zip(group.completions, verdicts, strict=True)
-        )
-        weights: tuple[tuple[float, ...], ...] = ()
-        if self._config.filter.token_weights == "fait":
-            extra = self._config.filter.fait_extra
-            # In a thread: it takes long, and this process must answer others meanwhile.
-            weights = await asyncio.to_thread(fait_weights, group, verdicts, decisions, extra)
-        return JudgedGroup(group=group, verdicts=verdicts, decisions=decisions, weights=weights)
+        # In a thread: some parts take long, and this process must answer others meanwhile.
+        return await asyncio.to_thread(judged_group, group, verdicts, self._hooks)
 
     async def _verdicts_of(self, group: Group) -> tuple[Verdict, ...]:
         """Truncated responses are judged too, so that what the cap cost can be seen."""

@@ -1,7 +1,8 @@
 """Rows become problems: dressed with the run's prompts, checked, rendered and tokenized."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from actors.chat_template import ChatTemplate
 from actors.problem_files import ProblemFile
@@ -9,6 +10,8 @@ from actors.problem_rows import DataError, shorten
 from configs.schema import DataConfig
 from verifiers.registry import ALIASES, VERIFIERS, UnknownVerifier, path_of
 from verifiers.types import Message, Problem
+
+Ids = tuple[int, ...]
 
 THINK_TAGS = ("<think>", "</think>")
 """Control tokens of some models, and part of what a response says."""
@@ -29,22 +32,25 @@ def make_problems(
     _refuse_unknown_words(file, encoded, template)
     texts = _given_texts(file, rendered, template)
     given = _given_ids(file, texts, template)
-    teacher = _teacher_ids(file, dressed, teacher_prompt, data, template)
+    asked = _Asked(file=file, dressed=dressed, data=data, template=template)
+    teacher = asked.teacher(teacher_prompt)
+    wordings = asked.templates()
+    paraphrase = asked.paraphrase()
     return [
         Problem(
             id=row.id,
-            messages=messages,
+            messages=dressed[at],
             answer=row.answer,
             source=row.source,
             verifier=row.verifier or data.verifier,
-            prompt_ids=prompt_ids,
-            given_ids=given_ids,
-            given_text=text,
-            teacher_prompt_ids=teacher_ids,
+            prompt_ids=encoded[at],
+            given_ids=given[at],
+            given_text=texts[at],
+            teacher_prompt_ids=teacher[at],
+            templates=wordings[at],
+            paraphrase_ids=paraphrase[at],
         )
-        for row, messages, prompt_ids, given_ids, text, teacher_ids in zip(
-            file.rows, dressed, encoded, given, texts, teacher, strict=True
-        )
+        for at, row in enumerate(file.rows)
     ]
 
 
@@ -117,46 +123,91 @@ def _given_ids(
     return given
 
 
-def _teacher_ids(
-    file: ProblemFile,
-    dressed: list[tuple[Message, ...]],
-    prompt: str | None,
-    data: DataConfig,
-    template: ChatTemplate,
-) -> list[tuple[int, ...]]:
-    if prompt is None:
-        return [()] * len(dressed)
-    _refuse_control_tokens("learner.teacher.prompt", prompt, template)
-    asked = [
-        _ask_teacher(messages, row.answer, prompt)
-        for messages, row in zip(dressed, file.rows, strict=True)
-    ]
-    encoded = template.encode(_render_all(file, asked, template))
-    _refuse_lengths(file, encoded, data, template, "teacher prompts (learner.teacher.prompt)")
-    _refuse_unknown_words(file, encoded, template)
-    return encoded
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """The same problems with something else in place of their last turns."""
+
+    file: ProblemFile
+    dressed: list[tuple[Message, ...]]
+    data: DataConfig
+    template: ChatTemplate
+
+    def teacher(self, prompt: str | None) -> list[Ids]:
+        if prompt is None:
+            return [()] * len(self.dressed)
+        answers = [{"{answer}": row.answer} for row in self.file.rows]
+        return self._ids("learner.teacher.prompt", "teacher prompts", prompt, answers)
+
+    def templates(self) -> list[tuple[Ids, ...]]:
+        """For each problem what each of ``data.templates`` makes of it. ``{problem}`` is the last
+        turn as it is asked without them, ``data.suffix`` included."""
+        nothing: list[dict[str, str]] = [{} for _ in self.dressed]
+        wordings = [
+            self._ids(f"data.templates[{number}].text", "prompts", wording.text, nothing)
+            for number, wording in enumerate(self.data.templates)
+        ]
+        return [tuple(ids[at] for ids in wordings) for at in range(len(self.dressed))]
+
+    def paraphrase(self) -> list[Ids]:
+        prompt = self.data.paraphrase
+        if prompt is None:
+            return [()] * len(self.dressed)
+        if "{response}" not in prompt:
+            raise DataError(
+                "data.paraphrase lacks {response}, which stands for what is to be said in other "
+                "words"
+            )
+        responses = [{"{response}": row.response or ""} for row in self.file.rows]
+        # A given response may hold its thinking.
+        return self._ids("data.paraphrase", "prompts", prompt, responses, allowed=THINK_TAGS)
+
+    def _ids(
+        self,
+        key: str,
+        what: str,
+        prompt: str,
+        values: Sequence[Mapping[str, str]],
+        allowed: Sequence[str] = (),
+    ) -> list[Ids]:
+        _refuse_control_tokens(key, prompt, self.template)
+        reworded = [
+            _reworded(messages, prompt, row)
+            for messages, row in zip(self.dressed, values, strict=True)
+        ]
+        encoded = self.template.encode(_render_all(self.file, reworded, self.template, allowed))
+        _refuse_lengths(self.file, encoded, self.data, self.template, f"{what} ({key})")
+        _refuse_unknown_words(self.file, encoded, self.template)
+        return encoded
 
 
-def _ask_teacher(messages: tuple[Message, ...], answer: str, prompt: str) -> tuple[Message, ...]:
-    """One pass over the prompt: what is filled in may hold braces, even those two words."""
+def _reworded(
+    messages: tuple[Message, ...], prompt: str, values: Mapping[str, str]
+) -> tuple[Message, ...]:
+    """One pass over the prompt: what is filled in may hold braces, even those very words."""
     last = messages[-1]
-    values = {"{problem}": last.content, "{answer}": answer}
-    content = re.sub(r"\{(?:problem|answer)\}", lambda found: values[found[0]], prompt)
+    known = {"{problem}": last.content, **values}
+    words = "|".join(map(re.escape, known))
+    content = re.sub(words, lambda found: known[found[0]], prompt)
     return (*messages[:-1], Message(role=last.role, content=content))
 
 
 def _render_all(
-    file: ProblemFile, dressed: list[tuple[Message, ...]], template: ChatTemplate
+    file: ProblemFile,
+    dressed: list[tuple[Message, ...]],
+    template: ChatTemplate,
+    allowed: Sequence[str] = (),
 ) -> list[str]:
     return [
-        _render(where, messages, template)
+        _render(where, messages, template, allowed)
         for where, messages in zip(file.places, dressed, strict=True)
     ]
 
 
-def _render(where: str, messages: Sequence[Message], template: ChatTemplate) -> str:
+def _render(
+    where: str, messages: Sequence[Message], template: ChatTemplate, allowed: Sequence[str]
+) -> str:
     for message in messages:
-        _refuse_control_tokens(where, message.content, template)
+        _refuse_control_tokens(where, message.content, template, allowed)
     try:
         return template.render(messages)
     except DataError as error:

@@ -70,13 +70,18 @@ class PromptSource:
         teacher_prompt = self._config.learner.teacher.prompt
         self._train = make_problems(train, data, template, teacher_prompt)
         self._by_id = {problem.id: problem for problem in self._train}
-        self._heldout = make_problems(heldout, data, template)
+        plain = data.model_copy(update={"templates": (), "paraphrase": None})
+        self._heldout = make_problems(heldout, plain, template)
         self._places = (*train.places, *heldout.places)
         everything = self._train + self._heldout
         return SourceReport(
             num_train=len(self._train),
             num_heldout=len(self._heldout),
-            longest_prompt=max(len(problem.prompt_ids) for problem in everything),
+            longest_prompt=max(
+                len(ids)
+                for problem in everything
+                for ids in (problem.prompt_ids, *problem.templates)
+            ),
             num_duplicates=train.num_duplicates + heldout.num_duplicates,
             fingerprint=_fingerprint(everything),
             tokenizer_fingerprint=template.fingerprint(),

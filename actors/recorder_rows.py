@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from actors.settlement import total_reward
 from configs.run_files import Fate
+from verifiers.filters import is_judged
 from verifiers.types import EvalSample, JudgedGroup, Problem, rollout_id
 
 Row = dict[str, Any]
@@ -16,6 +18,7 @@ def meta_rows(judged: JudgedGroup, text_level: str) -> list[Row]:
     """One row for every completion of the group, accepted or not."""
     shared = _shared(judged, text_level)
     ticket = judged.group.ticket
+    duplicates = _duplicates(judged)
     triples = zip(judged.group.completions, judged.verdicts, judged.decisions, strict=True)
     return [
         shared
@@ -41,6 +44,10 @@ def meta_rows(judged: JudgedGroup, text_level: str) -> list[Row]:
             "logp_mean": _mean(completion.logprobs),
             "is_expert": completion.is_expert,
             "weight_mean": _mean(judged.weights[sample]) if judged.weights else None,
+            "origin": completion.origin,
+            "propensity": ticket.propensity * completion.propensity,
+            "reward": total_reward(judged, sample) if is_judged(completion, verdict) else None,
+            "dup_of": duplicates[sample],
         }
         for sample, (completion, verdict, decision) in enumerate(triples)
     ]
@@ -123,7 +130,23 @@ def _shared(judged: JudgedGroup, text_level: str) -> Row:
         "budget": ticket.budget,
         "n_prompt": len(ticket.problem.prompt_ids),
         "text_level": text_level,
+        "template_id": None if ticket.template is None else str(ticket.template),
+        "explores": ticket.explores,
+        "level": ticket.level,
+        "seen": ticket.seen,
+        "size": ticket.size,
     }
+
+
+def _duplicates(judged: JudgedGroup) -> list[str | None]:
+    """For each rollout the first of its group that says the same, word for word."""
+    ticket = judged.group.ticket
+    first: dict[str, int] = {}
+    earlier = [first.setdefault(c.text, at) for at, c in enumerate(judged.group.completions)]
+    return [
+        None if one == sample else rollout_id(ticket.number, ticket.attempt, one)
+        for sample, one in enumerate(earlier)
+    ]
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -255,6 +255,7 @@ class ReplayQueue:
                 version=lease.step,
                 at_us=now,
                 queue_ms=(now - self._settled_at_us.get(ticket, now)) / 1000,
+                weight=rollout.weight,
                 loss_tokens=len(rollout.response_ids) if name == "trained" else 0,
             )
 

@@ -124,6 +124,34 @@ def verify(
     judge(file, verifier, compare, settings or [], typer.echo, _say)
 
 
+@app.command()
+def replay(
+    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    settings: Settings = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="filter.key=value; may be repeated.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """What another filter would have kept of the rollouts that a run recorded."""
+    from cluster.replay import lines  # noqa: PLC0415  only this command needs it
+    from cluster.replay import replay as decide_again  # noqa: PLC0415
+
+    found = decide_again(run, [*(changes or []), *(settings or [])])
+    typer.echo(json.dumps(found.as_dict()) if as_json else "\n".join(lines(found)))
+
+
+@app.command()
+def confounders(
+    run: Annotated[Path, typer.Argument(help="A run directory.")], as_json: Json = False
+) -> None:
+    """Whether what was trained is as long as what was written, stage by stage, beyond chance."""
+    from cluster.confounders import find, lines  # noqa: PLC0415  only this command needs it
+
+    found = find(run)
+    typer.echo(json.dumps(found.as_dict()) if as_json else "\n".join(lines(found)))
+
+
 def main() -> None:
     """``python -m cluster.main tiny steps=3`` is ``train tiny steps=3``."""
     arguments = sys.argv[1:]
@@ -136,7 +164,17 @@ def main() -> None:
 
 
 def _commands() -> list[str]:
-    return ["train", "demo", "eval", "validate", "doctor", "export", "verify"]
+    return [
+        "train",
+        "demo",
+        "eval",
+        "validate",
+        "doctor",
+        "export",
+        "verify",
+        "replay",
+        "confounders",
+    ]
 
 
 def _train(config: RunConfig, preset: str, *, resume: bool) -> tuple[dict[str, Any], Path]:

@@ -10,6 +10,7 @@ from actors.prompts import PromptSource
 from cluster.models import models_dir, resolve_model
 from configs.schema import RunConfig
 from learner.provided import bound_objective, needs_rejected
+from verifiers.hooks import bind_hooks
 from verifiers.registry import path_of
 
 
@@ -31,6 +32,7 @@ def prepare(config: RunConfig, report: Callable[[str], None]) -> Prepared:
         path_of(config.judge.audit_verifier)
     if config.economy.doomed is not None:
         check_rule(config.economy.doomed)
+    bind_hooks(config.filter)
     objective = bound_objective(config)
     check_curriculum(config)
     teacher = config.learner.teacher.model

@@ -19,7 +19,7 @@ class HookConfig(Section):
 
 class TemplateConfig(Section):
     text: str
-    """What a problem's last turn becomes, with ``{problem}`` where it stands."""
+    """What a problem's last turn becomes, with ``{problem}`` where it stands, suffix included."""
 
     level: Literal["short", "moderate", "long"] | None = None
     """The length that it asks for, which the objective ``tldr`` rewards."""

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from yaml import YAMLError
 
 from configs.errors import UserError
-from configs.schema import JudgeConfig, RunConfig
+from configs.schema import FilterConfig, JudgeConfig, RunConfig
 
 PRESETS = Path(__file__).parent / "presets"
 ENVIRONMENT_PREFIX = "LACONIC__"
@@ -60,6 +60,18 @@ def load_judge(arguments: list[str]) -> JudgeConfig:
         return JudgeConfig.model_validate(OmegaConf.to_container(OmegaConf.merge(*layers).judge))
     except ValidationError as error:
         raise ConfigError(_explain(error, "judge.")) from error
+
+
+def load_filter(base: FilterConfig, arguments: list[str]) -> FilterConfig:
+    """``load_filter(run.filter, ["filter.length_budget=90"])``: a run's filter with changes."""
+    layers = [OmegaConf.create({"filter": base.model_dump(mode="json")})]
+    layers += [_from_argument(argument) for argument in arguments]
+    try:
+        return FilterConfig.model_validate(OmegaConf.to_container(OmegaConf.merge(*layers).filter))
+    except ValidationError as error:
+        raise ConfigError(_explain(error, "filter.")) from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(_one_line(error)) from error
 
 
 def validate(values: Any) -> RunConfig:

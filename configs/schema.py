@@ -49,7 +49,8 @@ class DataConfig(Section):
 
     templates: tuple[TemplateConfig, ...] = Field(default=(), strict=False)
     """What a problem's last turn becomes, such as ``[{text: "{problem} Be brief."}]``: each group
-    draws one. Evaluation takes the last turn as it is. Empty: so does training."""
+    draws one. ``{problem}`` is the last turn with its suffix. Evaluation takes that as it is.
+    Empty: so does training."""
 
     paraphrase: str | None = None
     """What the policy is asked where none of its own responses was accepted, with ``{problem}`` and

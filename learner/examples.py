@@ -9,7 +9,7 @@ import xxhash
 from torch import Tensor
 
 from learner.loss import Normalizer, Totals
-from learner.objectives.advantages import Group
+from learner.objectives.advantages import Group, Level
 from learner.objectives.base import Supervised, Tokens
 from learner.objectives.bind import Bound
 from learner.objectives.weights import sequence_mean
@@ -64,12 +64,15 @@ def _constant(rollout: Rollout, value: float | bool) -> Tensor:
 
 
 def _weights(rollouts: Sequence[Rollout], normalizer: Normalizer) -> list[Tensor] | None:
-    """Those that came with the rollouts, and those that make a mean over rollouts."""
+    """Those that came with the rollouts and their tokens, and those that make a mean over
+    rollouts."""
     is_mean = normalizer == "sequence_mean"
-    if not is_mean and not any(rollout.weights for rollout in rollouts):
+    if not is_mean and not any(rollout.weights or rollout.weight != 1 for rollout in rollouts):
         return None
     weights = [
-        torch.tensor(rollout.weights) if rollout.weights else _constant(rollout, 1.0)
+        torch.tensor(rollout.weights) * rollout.weight
+        if rollout.weights
+        else _constant(rollout, rollout.weight)
         for rollout in rollouts
     ]
     if is_mean:
@@ -89,6 +92,7 @@ def _advantages(rollouts: Sequence[Rollout], objective: Bound) -> list[float]:
     assert objective.objective.advantages is not None, objective.name
     for members in groups.values():
         group = Group(
+            levels=_levels([rollouts[index].level for index in members]),
             rewards=tuple(rollouts[index].reward for index in members),
             lengths=tuple(len(rollouts[index].response_ids) for index in members),
         )
@@ -96,6 +100,12 @@ def _advantages(rollouts: Sequence[Rollout], objective: Bound) -> list[float]:
         for index, value in zip(members, values, strict=True):
             advantages[index] = value
     return advantages
+
+
+def _levels(levels: Sequence[Level | None]) -> tuple[Level, ...]:
+    """Of all members of a group, or nothing."""
+    known: list[Level] = [level for level in levels if level is not None]
+    return tuple(known) if len(known) == len(levels) else ()
 
 
 def _old_logprobs(rollout: Rollout) -> Tensor:

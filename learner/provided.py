@@ -39,6 +39,11 @@ def bound_objective(config: RunConfig) -> Bound:
             f"learner.objective={name} learns from samples of the policy as it is; leave it out, "
             "or take an objective of ratios, such as raft or grpo"
         )
+    if config.filter.reward is not None and not needs_rejected(bound):
+        raise UserError(
+            f"filter.reward={config.filter.reward.use} is for objectives that compare the rollouts "
+            f"of a group, and learner.objective={name} counts all it accepts alike; leave it out"
+        )
     if "advantages" in needs and bound.objective.advantages is None:
         raise UserError(f"learner.objective={name} needs advantages and does not say which")
     if "uniforms" in needs and bound.objective.uniforms is None:

@@ -44,6 +44,11 @@ def decide(completion: Completion, verdict: Verdict, budget: int) -> Decision:
     return Decision(reason=_reason(completion, verdict, num_tokens, budget), checks=checks)
 
 
+def is_judged(completion: Completion, verdict: Verdict) -> bool:
+    """A verifier's error or time-out says nothing about the response."""
+    return completion.finish_reason != "abort" and verdict.status not in ("error", "timeout")
+
+
 def _reason(completion: Completion, verdict: Verdict, num_tokens: int, budget: int) -> str | None:
     if completion.finish_reason == "abort":
         return completion.aborted_by or "aborted"

@@ -5,10 +5,77 @@ A weight of exactly 0 leaves the token out; any other scales its loss.
 
 import difflib
 import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Literal
+
+from configs.errors import UserError
+from configs.schema import FilterConfig
+from verifiers import plugins
+from verifiers.filters import is_judged
+from verifiers.types import Decision, Group, Verdict
+
+Weights = tuple[tuple[float, ...], ...]
+"""For each completion of a group those of its tokens; empty for all 1."""
+
+Weigher = Callable[[Group, Sequence[Verdict], Sequence[Decision]], Weights]
 
 Quadrant = Literal["noise", "misconception", "redundant", "calibration"]
+
+
+def bind_token_weights(config: FilterConfig) -> Weigher | None:
+    """What ``filter.token_weights`` names, held to its promises. None: nothing is weighted.
+
+    Raises UserError, one line."""
+    name = config.token_weights
+    if name == "none":
+        return None
+    if name == "fait":
+        return partial(fait_weights, extra=config.fait_extra)
+    ours = {"none": "", "fait": ""}  # for the hint: both are answered above
+    own = plugins.resolve("filter.token_weights", name, ours)
+    if not callable(own):
+        raise UserError(f"filter.token_weights={name!r} is no function")
+    return partial(_own_weights, name, own)
+
+
+def fait_weights(
+    group: Group, verdicts: Sequence[Verdict], decisions: Sequence[Decision], extra: float
+) -> Weights:
+    """An accepted one's come from the most similar one of the group that is not right. One that is
+    right and too long shows no fault.
+
+    Takes up to seconds for long responses."""
+    wrong = [
+        completion.token_ids
+        for completion, verdict in zip(group.completions, verdicts, strict=True)
+        if is_judged(completion, verdict) and verdict.status != "correct"
+    ]
+    return tuple(
+        tuple(fait(completion.token_ids, wrong, extra)) if wrong and decision.accepted else ()
+        for completion, decision in zip(group.completions, decisions, strict=True)
+    )
+
+
+def _own_weights(
+    name: str,
+    own: Callable[..., Any],
+    group: Group,
+    verdicts: Sequence[Verdict],
+    decisions: Sequence[Decision],
+) -> Weights:
+    """One value too few would shift all that follow, and nothing else would notice."""
+    with plugins.blamed(f"filter.token_weights {name!r}"):
+        weights = tuple(tuple(map(float, row)) for row in own(group, verdicts, decisions))
+        if len(weights) != len(group.completions):
+            raise ValueError(f"{len(weights)} rows for {len(group.completions)} completions")
+        for sample, (row, completion) in enumerate(zip(weights, group.completions, strict=True)):
+            length = len(completion.token_ids)
+            if len(row) not in (0, length):
+                raise ValueError(f"{len(row)} weights for the {length} tokens of sample {sample}")
+            if not all(math.isfinite(weight) and weight >= 0 for weight in row):
+                raise ValueError(f"a weight of sample {sample} is below 0 or not finite")
+        return weights
 
 
 def fait(

@@ -101,6 +101,33 @@ def test_weights_of_the_rollout_and_of_the_mean_multiply_and_0_stays_0():
     assert third == [0.0]
 
 
+def test_a_rollouts_weight_scales_its_losses_and_not_the_count():
+    rollouts = [rollout(0, 2), rollout(1, 3, weight=4.0, weights=(0.5, 0.0, 1.0))]
+    losses = [(1.0, 2.0), (3.0, 50.0, 5.0)]
+
+    weights = at_each_token(rollouts, SFT, "weights_N")
+
+    assert weights == [[1.0, 1.0], [2.0, 0.0, 4.0]]
+    total = sum(w * x for ws, xs in zip(weights, losses, strict=True)
+                for w, x in zip(ws, xs, strict=True))  # fmt: skip
+    assert total == 3.0 + 4.0 * (0.5 * 3.0 + 5.0)
+    tokens = supervise(rollouts, SFT, "global_tokens", "")
+    assert count(tokens, "all") == Totals(num_tokens=4, num_rollouts=2, max_tokens=2)
+
+
+def test_a_level_of_its_own_reaches_the_advantage_and_half_known_ones_do_not():
+    objective = bind("tldr", {"max_length": 4, "level": "long", "std": "biased"})
+    group = [drawn(0, 4, reward=1.0), drawn(1, 1, reward=1.0), drawn(2, 2, reward=0.0)]
+
+    def advantage(*levels: Any) -> float:
+        told = [replace(r, level=level) for r, level in zip(group, levels, strict=True)]
+        return at_each_token(told, objective, "advantages_N")[0][0]
+
+    assert advantage("short", "short", "short") < advantage("long", "long", "long")
+    assert advantage("long", "long", "long") == advantage(None, None, None)
+    assert advantage("short", "short", None) == advantage(None, None, None)
+
+
 def test_only_tokens_that_count_are_counted_each_kind_on_its_own():
     rollouts = [
         rollout(0, 3, weights=(2.0, 0.0, 1.0)),

@@ -1,6 +1,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from actors.audit import is_audited
 from actors.judge import MAX_UNRECORDED, Judge
 from configs.schema import JudgeConfig, RunConfig
+from verifiers.plugins import PluginFailed
 from verifiers.pool_stats import PoolStats
 from verifiers.types import (
     Completion,
@@ -105,12 +107,19 @@ def echo_pool(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("actors.judge.JudgePool", EchoPool)
 
 
-def config(wait_timeout_s: float = SECONDS, token_weights: str = "none", **judge: Any) -> RunConfig:
+def config(
+    wait_timeout_s: float = SECONDS,
+    kept: dict[str, Any] | None = None,
+    economy: dict[str, Any] | None = None,
+    **judge: Any,
+) -> RunConfig:
+    """``kept``: more of the section ``filter``."""
     return RunConfig.model_validate(
         {
             "model": {"path": "tiny"},
             "data": {"train": "tiny"},
-            "filter": {"length_budget": L, "token_weights": token_weights},
+            "filter": {"length_budget": L, **(kept or {})},
+            "economy": economy or {},
             "engine": {"max_model_len": 8192},
             "cluster": {"wait_timeout_s": wait_timeout_s},
             "judge": judge,
@@ -249,7 +258,7 @@ async def test_where_whole_groups_are_kept_the_rejected_ones_come_with_reward_no
 
 async def test_token_weights_reach_the_queue_and_the_recorder():
     queue, recorder = Queue(), Recorder()
-    judge = Judge(config(token_weights="fait"), queue, recorder)
+    judge = Judge(config(kept={"token_weights": "fait"}), queue, recorder)
 
     await judge.judge(group(completion("correct", 5), completion("wrong", 3)))
     await judge.close()
@@ -257,6 +266,33 @@ async def test_token_weights_reach_the_queue_and_the_recorder():
     [rollout] = queue.settled[0].rollouts
     assert rollout.weights == (1.0, 1.0, 1.0, 2.0, 2.0)
     assert recorder.judged[0].weights == (rollout.weights, ())
+
+
+async def test_the_steps_of_the_filter_and_the_reward_reach_the_queue_and_the_recorder():
+    queue, recorder = Queue(), Recorder()
+    kept = {
+        "steps": [{"use": "duplicate"}, {"use": "branchy", "settings": {"quantile": 0.5}}],
+        "reward": {"use": "tests.own_parts:BONUS"},
+    }
+    judge = Judge(config(kept=kept, economy={"reweight": True}), queue, recorder)
+    written = group(completion("correct", 4), completion("correct", 9), completion("wrong", 9))
+    ticket = replace(written.ticket, propensity=0.5, limits=(("branchy", 0.0),))
+
+    await judge.judge(replace(written, ticket=ticket))
+    await judge.close()
+
+    [settled] = queue.settled
+    assert [o.reason for o in settled.outcomes] == [None, "duplicate", "wrong"]
+    assert {o.measures for o in settled.outcomes} == {(("branchy", 0.0),)}
+    assert [(r.reward, r.weight) for r in settled.rollouts] == [(1.5, 2.0)]
+    assert recorder.judged[0].rewards[2] == {"right": 0.0, "short": 0.0}
+
+
+async def test_a_part_that_fails_ends_the_call_with_its_name():
+    judge = Judge(config(kept={"token_weights": "tests.own_parts:too_few"}), Queue(), Recorder())
+
+    with pytest.raises(PluginFailed, match=r"filter.token_weights 'tests.own_parts:too_few'"):
+        await judge.judge(group(completion("correct", 5)))
 
 
 async def test_a_recorder_that_never_answers_delays_nothing():

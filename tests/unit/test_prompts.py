@@ -594,3 +594,78 @@ def test_a_teachers_prompt_is_checked_like_a_problem(tmp_path: Path):
 
     with pytest.raises(ConfigError, match=r"learner\.teacher\.prompt.*lacks \{problem\}"):
         config("t", teacher_prompt="Solve {answer}")
+
+
+def templates(*texts: str) -> list[dict[str, str]]:
+    return [{"text": text} for text in texts]
+
+
+def test_each_template_words_the_last_turn_its_own_way_behind_the_same_system_prompt(
+    tmp_path: Path,
+):
+    first = [*turns("f"), {"role": "assistant", "content": "s"}]
+    rows = [{"prompt": [*first, *turns("{answer}{problem}")], "answer": "1"}, *asked("b")]
+
+    source = source_of(
+        rows, tmp_path, shuffle=False, suffix="!", system_prompt="Y",
+        templates=templates("{problem} {x}", "So: {problem}"),
+    )  # fmt: skip
+
+    one, two = source.draw(), source.draw()
+    assert one is not None and two is not None
+    assert text_of(one.prompt_ids) == "12sY32uf32as32u{answer}{problem}!32a"
+    assert [text_of(ids) for ids in one.templates] == [
+        "12sY32uf32as32u{answer}{problem}! {x}32a",
+        "12sY32uf32as32uSo: {answer}{problem}!32a",
+    ]
+    assert [text_of(ids) for ids in two.templates] == ["12sY32ub! {x}32a", "12sY32uSo: b!32a"]
+
+
+def test_there_is_one_wording_where_nobody_asks_for_more(tmp_path: Path):
+    problem = only(source_of(asked("a"), tmp_path))
+
+    assert (problem.templates, problem.paraphrase_ids) == ((), ())
+
+
+def test_heldout_problems_are_asked_as_they_came(tmp_path: Path):
+    heldout = write_jsonl(tmp_path / "h.jsonl", asked("h"))
+
+    source = source_of(asked("a"), tmp_path, heldout=heldout, templates=templates("{problem} x"))
+
+    assert source.heldout(1)[0].templates == ()
+
+
+def test_what_a_template_makes_is_checked_like_a_problem(tmp_path: Path):
+    long = templates("{problem}", "{problem}" + 20 * "x")
+    message = refused(asked("a"), tmp_path, templates=long, max_prompt_tokens=FRAME + 20)
+    assert "1 of 1 prompts (data.templates[1].text) are longer" in message
+
+    forged = refused(asked("a"), tmp_path, templates=templates("{problem}<|im_end|>"))
+    assert "data.templates[0].text holds '<|im_end|>'" in forged
+
+    halves = refused(asked("<|im_"), tmp_path, templates=templates("{problem}end|>"))
+    assert "row 1 holds '<|im_end|>'" in halves
+
+    with pytest.raises(ConfigError, match=r"data\.templates.*lacks \{problem\}"):
+        config("t", templates=templates("Solve"))
+
+
+PARAPHRASE: dict[str, Any] = {"responses": "beside", "paraphrase": "{problem} {response}: again"}
+
+
+def test_the_policy_is_asked_to_say_a_given_response_in_its_own_words(tmp_path: Path):
+    rows = answered(response="<think>x</think>{problem}")
+
+    problem = only(source_of(rows, tmp_path, suffix="!", **PARAPHRASE))
+
+    question = rows[0]["prompt"]
+    assert text_of(problem.paraphrase_ids) == f"12u{question}! 5x</think>{{problem}}: again32a"
+
+
+def test_a_paraphrase_needs_a_response_in_its_prompt_and_on_every_row(tmp_path: Path):
+    without = {**PARAPHRASE, "paraphrase": "{problem} again"}
+    assert "lacks {response}" in refused(answered(response="r"), tmp_path, **without)
+    assert "row 1" in refused(asked("a"), tmp_path, **PARAPHRASE)
+    forged = refused(answered(response="<|im_"), tmp_path, responses="beside",
+                     paraphrase="{response}end|>")  # fmt: skip
+    assert "row 1 holds '<|im_end|>'" in forged

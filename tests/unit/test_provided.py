@@ -13,13 +13,14 @@ def configured(
     responses: str = "ignore",
     drop_equal: bool = False,
     temperature: str | None = None,
+    reward: str | None = None,
     **learner: Any,
 ) -> RunConfig:
     return RunConfig.model_validate(
         {
             "model": {"path": "made"},
             "data": {"train": "made", "responses": responses},
-            "filter": {"length_budget": 16},
+            "filter": {"length_budget": 16, "reward": {"use": reward} if reward else None},
             "batch": {"drop_equal": drop_equal},
             "sampling": {"policy": {"use": temperature} if temperature else None},
             "learner": {"objective": objective, **learner},
@@ -42,6 +43,8 @@ def configured(
             ["sampling.policy=entropy", "objective=sft", "leave it out, or take", "grpo"],
         ),
         (configured("chord", responses="beside", temperature="entropy"), ["sampling.policy"]),
+        (configured("sft", reward="scores"), ["filter.reward=scores", "objective=sft"]),
+        (configured("raft", reward="scores"), ["filter.reward=scores", "leave it out"]),
         (configured("opsd"), ["learner.teacher.prompt", "learner.teacher.model"]),
         (configured("sft", teacher={"model": "x/y"}), ["'x/y' would never be asked", "sft"]),
         (configured("sftt"), ["did you mean 'sft'"]),
@@ -64,6 +67,7 @@ def test_what_the_run_does_not_have_is_told_in_one_line(config, words):
         (configured("sft", responses="instead"), False, False, "global_tokens"),
         (configured("raft"), False, False, "global_tokens"),
         (configured("grpo"), True, False, "sequence_mean"),
+        (configured("dapo", reward="scores"), True, False, "global_tokens"),
         (configured("dr_grpo"), True, False, "constant"),
         (configured("dapo", normalizer="constant"), True, False, "constant"),
         (configured("chord", responses="beside"), False, False, "global_tokens"),

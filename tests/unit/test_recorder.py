@@ -160,6 +160,12 @@ async def test_a_rollout_is_recorded_with_its_decision_whether_accepted_or_not(t
         "accepted": True,
         "text_seq": 0,
         "text_level": "all",
+        "origin": "self",
+        "propensity": 1.0,
+        "explores": False,
+        "seen": 0,
+        "size": 2,
+        "reward": 1.0,
     }
     assert (second["accepted"], second["reason"], second["sample"]) == (False, "over_budget", 1)
     assert second["filters"][0]["pass"] is False
@@ -187,6 +193,35 @@ async def test_means_over_the_tokens_are_recorded_where_there_are_some(tmp_path:
     rows = read_table(tmp_path, "meta").to_pylist()
     found = [(row["is_expert"], row["logp_mean"], row["weight_mean"]) for row in rows]
     assert found == [(True, -1.5, 1.5), (False, None, None)]
+    await recorder.close()
+
+
+async def test_what_was_decided_before_and_after_a_rollout_was_written_stands_beside_it(
+    tmp_path: Path,
+):
+    recorder = await started(tmp_path)
+    group = judged(1, texts=("so 2", "so 2", "so 3", ""))
+    ticket = replace(
+        group.group.ticket, template=0, level="short", propensity=0.5, explores=True, seen=7, size=9
+    )
+    first, *others, last = group.group.completions
+    completions = (replace(first, origin="paraphrase", propensity=0.25), *others,
+                   replace(last, finish_reason="abort"))  # fmt: skip
+    group = replace(
+        group,
+        group=replace(group.group, ticket=ticket, completions=completions),
+        rewards=({"a": 0.5, "b": 0.25}, {}, {"a": 2.0}, {}),
+    )
+
+    await recorder.rollouts(group)
+    await recorder.flush()
+
+    one, two, three, aborted = read_table(tmp_path, "meta").to_pylist()
+    assert (one["template_id"], one["level"], one["explores"]) == ("0", "short", True)
+    assert (one["seen"], one["size"], one["origin"]) == (7, 9, "paraphrase")
+    assert [row["propensity"] for row in (one, two)] == [0.125, 0.5]
+    assert [row["reward"] for row in (one, two, three, aborted)] == [0.75, 0.0, 2.0, None]
+    assert [row["dup_of"] for row in (one, two, three)] == [None, "000001.0.0", None]
     await recorder.close()
 
 

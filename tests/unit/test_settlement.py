@@ -7,11 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from actors.settlement import fait_weights, settlement_of
+from actors.settlement import settlement_of
 from actors.settlement_rows import decode_settlement, encode_settlement
 from tests.fakes import make_problem, make_ticket
 from verifiers.filters import NOT_JUDGED, decide
+from verifiers.token_weights import fait_weights
 from verifiers.types import (
+    Check,
     Completion,
     FinishReason,
     Group,
@@ -108,6 +110,49 @@ def test_a_rejected_expert_is_never_kept(keep_rejected: bool):
     kept = settlement_of(group, keep_rejected=keep_rejected).rollouts
 
     assert [r.id for r in kept] == (["000005.0.0"] if keep_rejected else [])
+
+
+def test_a_reward_of_its_own_is_the_sum_of_its_parts_and_decides_nothing():
+    group = judged((completion((1,)), "correct"), (completion((2,)), "wrong"))
+    group = replace(group, rewards=({"right": 1.0, "short": 0.5}, {"short": 0.25}))
+
+    kept = settlement_of(group, keep_rejected=True).rollouts
+
+    assert [(r.reward, r.is_accepted) for r in kept] == [(1.5, True), (0.25, False)]
+
+
+def test_a_rollout_counts_for_those_that_were_not_written_where_that_is_asked_for():
+    ticket = replace(make_ticket(size=2), propensity=0.5, level="short")
+    group = judged(
+        (completion((1,)), "correct"), (replace(completion((2,)), propensity=0.25), "correct")
+    )
+    group = replace(group, group=replace(group.group, ticket=ticket))
+
+    plain = settlement_of(group, keep_rejected=False).rollouts
+    weighted = settlement_of(group, keep_rejected=False, reweight=True).rollouts
+
+    assert [r.weight for r in plain] == [1.0, 1.0]
+    assert [r.weight for r in weighted] == [2.0, 8.0]
+    assert {r.level for r in plain} == {"short"}
+
+
+def test_the_queue_is_told_how_likely_the_policys_own_tokens_were_and_what_filters_follow():
+    group = judged(
+        (replace(completion((1, 2)), logprobs=(-1.0, -2.0)), "correct"),
+        (replace(completion((3,)), logprobs=(-6.0,)), "wrong"),
+        (replace(completion((4,), is_expert=True), logprobs=(-99.0,)), "correct"),
+    )
+    check = Check(name="branchy", passed=True, value=2.5, threshold=3.0)
+    first, *others = group.decisions
+    group = replace(group, decisions=(replace(first, checks=(*first.checks, check)), *others))
+
+    found = settlement_of(group, keep_rejected=False, measured=("branchy",))
+
+    assert found.logprob_mean == -3.0
+    assert [o.measures for o in found.outcomes] == [(("branchy", 2.5),), (), ()]
+    assert settlement_of(group, keep_rejected=False).outcomes[0].measures == ()
+    experts = judged((completion((4,), is_expert=True), "correct"))
+    assert settlement_of(experts, keep_rejected=False).logprob_mean is None
 
 
 def weights_of(group: JudgedGroup) -> tuple[tuple[float, ...], ...]:
