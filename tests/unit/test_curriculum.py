@@ -136,6 +136,19 @@ def test_the_probability_falls_with_every_visit_outside_and_stands_in_the_ticket
     assert {t.propensity for t in tickets if t.problem.id != "p1"} == {1.0}
 
 
+def test_that_one_problem_is_passed_over_says_nothing_of_the_next():
+    made = curriculum(*BAND, "curriculum.revisit=0.5")
+    learn(made, ("p1", [WRONG]), ("p2", [WRONG]))
+
+    tickets = draw(made, 3000)
+
+    passes = {
+        id: {(t.cursor - 1) // NUM for t in tickets if t.problem.id == id} for id in ("p1", "p2")
+    }
+    without_p1 = set(range(tickets[-1].cursor // NUM)) - passes["p1"]
+    assert len(passes["p2"] & without_p1) / len(without_p1) == pytest.approx(0.5, abs=0.05)
+
+
 def test_a_visit_inside_the_band_is_asked_again_at_every_pass():
     made = curriculum(*BAND, "curriculum.revisit=0.001", "curriculum.revisit_floor=0.001")
     learn(made, ("p1", [WRONG] * 4), ("p1", [WRONG] * 4), ("p1", [ACCEPTED] * 2 + [WRONG] * 2))
