@@ -17,6 +17,7 @@ from configs.load import load
 from configs.schema import RunConfig
 from tests.fakes import make_problem
 from tests.groups import ACCEPTED, CANCELLED, DOOMED, EXPERT, FAILED, SLOW, WRONG, group, long
+from verifiers.plugins import PluginFailed
 from verifiers.types import GroupOutcome, Message, Outcome, Problem, Ticket
 
 NUM = 4
@@ -133,6 +134,19 @@ def test_the_probability_falls_with_every_visit_outside_and_stands_in_the_ticket
     assert len(of_p1) / passes == pytest.approx(probability, abs=0.04)
     assert {ticket.propensity for ticket in of_p1} == {probability}
     assert {t.propensity for t in tickets if t.problem.id != "p1"} == {1.0}
+
+
+def test_that_one_problem_is_passed_over_says_nothing_of_the_next():
+    made = curriculum(*BAND, "curriculum.revisit=0.5")
+    learn(made, ("p1", [WRONG]), ("p2", [WRONG]))
+
+    tickets = draw(made, 3000)
+
+    passes = {
+        id: {(t.cursor - 1) // NUM for t in tickets if t.problem.id == id} for id in ("p1", "p2")
+    }
+    without_p1 = set(range(tickets[-1].cursor // NUM)) - passes["p1"]
+    assert len(passes["p2"] & without_p1) / len(without_p1) == pytest.approx(0.5, abs=0.05)
 
 
 def test_a_visit_inside_the_band_is_asked_again_at_every_pass():
@@ -418,6 +432,7 @@ def cooler(temperature, entropy, settings):
 RARELY = Policy(probability=probability, settings=Settings)
 NEVER = Policy(probability=lambda known, settings: 0.0, settings=Section)
 COOLER = TemperaturePolicy(after=cooler, settings=Settings)
+BROKEN = Policy(probability=lambda known, settings: 1 / 0, settings=Section)
 """
 
 
@@ -446,6 +461,11 @@ def test_a_probability_that_is_none_ends_the_run_with_one_line(plugin: str):
         draw(curriculum(f"curriculum.policy={plugin}:NEVER"), 1)
 
 
+def test_a_policy_that_raises_is_named(plugin: str):
+    with pytest.raises(PluginFailed, match=r"curriculum\.policy '.*:BROKEN' failed: ZeroDivision"):
+        draw(curriculum(f"curriculum.policy={plugin}:BROKEN"), 1)
+
+
 def test_a_temperature_of_ones_own_is_taken_while_it_is_one(plugin: str):
     made = curriculum(f"sampling.policy={{use: '{plugin}:COOLER', settings: {{least: 0.75}}}}")
     learn(made, ("p0", [ACCEPTED]), logprob_mean=-1.0)
@@ -466,6 +486,7 @@ def test_a_temperature_of_ones_own_is_taken_while_it_is_one(plugin: str):
         (["sampling.policy={use: entropie}"], "no sampling.policy is called 'entropie'; did you"),
         (["sampling.policy={use: entropy, settings: {rat: 1}}"], "sampling.policy.settings.rat"),
         (["sampling.policy={use: entropy, settings: {low: 1.2}}"], "low 1.2 and high 1.5 must"),
+        (["sampling.policy={use: 'actors.coins:coin'}"], "is no actors.temperature.Temperature"),
         (["filter.steps=[{use: a, settings: {quantile: 1.5}}]"], "quantile 1.5 of a must be"),
     ],
 )

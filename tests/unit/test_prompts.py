@@ -200,6 +200,17 @@ def test_drawing_ends_after_the_last_epoch_and_stays_ended(tmp_path: Path):
     assert (source.cursor, source.total) == (6, 6)
 
 
+def test_a_problem_is_found_by_its_id(tmp_path: Path):
+    source = source_of(LETTERS, tmp_path)
+
+    problem = source.draw()
+
+    assert problem is not None
+    assert source.problem(problem.id) is problem
+    assert source.problem("nobody's") is None
+    assert source.num_problems == 10
+
+
 @pytest.mark.parametrize("cursor", [0, 1, 9, 10, 11, 25])
 def test_after_a_seek_the_draws_go_on_as_if_never_interrupted(cursor: int, tmp_path: Path):
     everything = drawn(source_of(LETTERS, tmp_path, epochs=3), 32)

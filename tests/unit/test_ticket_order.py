@@ -236,3 +236,18 @@ async def test_an_interrupted_run_draws_the_same_tickets_as_one_that_never_was(
     late = whole.decisions[8:]
     assert len({(ticket.size, ticket.budget) for ticket in late}) > 4
     assert late[-1].cursor > late[-1].number + 1, "problems were passed over"
+
+
+async def test_a_schedule_that_gets_too_short_raises_one_alarm_and_goes_back(tmp_path: Path):
+    schedule = ("budget.kind=schedule", "budget.end=1", "budget.over_steps=5")
+
+    run = await Run(tmp_path, "max_lag=0", *schedule, "budget.min_accepted=0.2").go()
+
+    [(step, alarm)] = run.world.reports.alarms
+    budgets = {ticket.number // 2: ticket.budget for ticket in run.decisions}
+    assert f"goes back from {min(budgets.values())} to" in alarm
+    assert budgets[0] == LONGEST > budgets[1] > min(budgets.values())
+    first_held = run.reader.leases[step].end_ticket // 2
+    held = {budget for batch, budget in budgets.items() if batch >= first_held}
+    assert len(held) == 1
+    assert held < set(budgets.values())
