@@ -156,6 +156,26 @@ async def test_a_rollout_that_is_doomed_and_goes_on_says_how_likely_that_was():
     assert {len(c.token_ids) for c in went_on} == {40}
 
 
+async def test_a_context_that_ends_before_the_question_ends_the_response():
+    engine = FakeEngine(("x" * 50,))
+    write = await writing(engine, Accepting(), *DOOMED)
+
+    (completion,) = (await write(size=1, problem=make_problem(num_prompt_tokens=694))).completions
+
+    assert (completion.finish_reason, len(completion.token_ids)) == ("length", 10)
+
+
+async def test_a_probe_changes_nobodys_coin():
+    pruned = []
+    for probe in ("economy.probe=5", "economy.probe=2", "economy.probe=null"):
+        settings = (probe, "economy.probe_continue=1", "economy.doomed_continue=0.5")
+        write = await writing(FakeEngine(("x" * 50,)), Accepting(), *DOOMED, *settings)
+        pruned.append([c.finish_reason for c in (await write()).completions])
+
+    assert pruned[0] == pruned[1] == pruned[2]
+    assert set(pruned[0]) == {"abort", "length"}
+
+
 async def test_a_rollout_that_went_on_after_a_probe_multiplies_both():
     engine, judge = FakeEngine(("x" * 50,)), Accepting()
     settings = ("economy.probe=2", "economy.probe_continue=1", "economy.doomed_continue=0.5")
