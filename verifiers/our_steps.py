@@ -25,7 +25,7 @@ class MaxKeptSettings(Section):
 class BranchySettings(Section):
     max: float | None = Field(default=None, ge=0)
     """Cues per 1000 tokens that are still allowed."""
-    quantile: float | None = Field(default=None, gt=0, lt=1)
+    quantile: float | None = Field(default=None, gt=0, le=1)
     """Or: this quantile of what the run has seen."""
 
     @model_validator(mode="after")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from configs.run_files import latest_rollouts
 from learner.objectives.advantages import Group
 from learner.objectives.base import View
 from learner.objectives.bind import bind
@@ -55,7 +56,7 @@ def run(line: str, folder: Path) -> str:
 
 
 def test_the_pages_that_have_commands_are_these():
-    pages = ["README.md", "extending.md", "operations.md", "verifiers.md"]
+    pages = ["README.md", "economy.md", "extending.md", "operations.md", "verifiers.md"]
     assert [page.name for page in PAGES if commands(page)] == pages
 
 
@@ -122,22 +123,46 @@ def test_the_verifiers_page_names_every_judge_and_its_examples_are_references():
         assert python_code(Task(answer=line), program).status == "correct", line
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_the_extending_page_is_true(tmp_path: Path):
-    """An objective from outside the tree trains a run, rejected rollouts included."""
+    """Parts from outside the tree train runs, rejected rollouts included."""
     page = ROOT / "docs/extending.md"
-    (tmp_path / "my_objective.py").write_text(blocks(page, "python")[0])
+    for block in blocks(page, "python"):
+        name = block.partition("\n")[0].removeprefix("# ")
+        (tmp_path / name).write_text(block)
 
-    for line in commands(page):
-        run(line, tmp_path)
+    printed = {line: run(line, tmp_path) for line in commands(page)}
 
-    [run_dir] = (tmp_path / "runs").iterdir()
+    replayed = printed["env PYTHONPATH=. laconic replay runs/stepped"]
+    assert "as recorded: 64 of 64 decisions come out the same" in replayed
+    assert "my_steps:SHORTER" in replayed
+    weighed = [
+        row
+        for row in latest_rollouts(tmp_path / "runs/weighed").to_pylist()
+        if row["verdict"] == "correct" and row["finish_reason"] == "stop"
+    ]
+    assert weighed
+    assert all(row["reward"] == pytest.approx(1 + 0.5 / row["n_tokens"]) for row in weighed)
+    assert all(0.9 < row["weight_mean"] < 1.1 for row in weighed)
+    [run_dir] = set((tmp_path / "runs").iterdir()) - {
+        tmp_path / "runs/stepped",
+        tmp_path / "runs/weighed",
+    }
     rows = [json.loads(row) for row in (run_dir / "metrics.jsonl").read_text().splitlines()]
     assert len(rows) == 3
     # A group whose answers are all wrong has nothing but rejected ones, and is learnt from all
     # the same; the loss of advantages is not the likelihood.
     assert all(row["num_rollouts"] == row["rollouts"] > row["accepted"] for row in rows)
     assert all(row["loss"] != pytest.approx(row["nll"], rel=1e-3) for row in rows)
+
+
+@pytest.mark.timeout(600)
+def test_the_economy_page_is_true(tmp_path: Path):
+    printed = {line: run(line, tmp_path) for line in commands(ROOT / "docs/economy.md")}
+
+    assert "128 of 128 decisions come out the same" in printed["laconic replay runs/watched"]
+    report = printed["laconic confounders runs/watched"]
+    assert "kept -> trained: no shift" in report
 
 
 def test_the_objective_of_the_extending_page_is_what_it_says(
