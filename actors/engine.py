@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from configs.economy import SyncConfig
 from configs.schema import EngineConfig
 from verifiers.types import Completion, PublishedWeights, Sampling
 
@@ -21,7 +22,9 @@ class LoadReport:
     """Recomputed over the tensors that the engine really loaded."""
     num_tensors: int
     seconds: float
-    """The whole call, checking the file included."""
+    """The whole call."""
+    prepare_s: float
+    """Of it, to fetch, decode and check the weights, while the engine went on writing."""
     stall_s: float
     """How long generation stood still."""
     in_flight: int
@@ -41,6 +44,9 @@ class EngineStats:
     """Response tokens of the completions finished since the start."""
     requests_done: int
     """Completions finished since the start."""
+    first_token_ms: float | None = None
+    """From the beginning of its publication until these weights had written a token; None: they
+    have not yet, or are those of the start."""
 
 
 class Engine(Protocol):
@@ -88,6 +94,7 @@ def make_vllm_engine(
     trust_remote_code: bool = False,
     revision: str | None = None,
     cpu_cores: tuple[int, ...] = (),
+    sync: SyncConfig | None = None,
 ) -> Engine:
     """An engine, not started. One per process: it sets environment variables that vLLM reads.
 
@@ -105,5 +112,6 @@ def make_vllm_engine(
         trust_remote_code=trust_remote_code,
         revision=revision,
         cpu_cores=cpu_cores,
+        sync=sync or SyncConfig(),
     )
     return VllmEngine(config, settings)

@@ -80,6 +80,7 @@ class Stage:
                 seed=config.seed + index,
                 trust_remote_code=config.model.trust_remote_code,
                 revision=config.model.revision,
+                sync=config.sync,
             )
             generators.append(
                 self.place(
