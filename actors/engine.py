@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from configs.economy import SyncConfig
 from configs.schema import EngineConfig
 from verifiers.types import Completion, PublishedWeights, Sampling
 
@@ -22,7 +23,9 @@ class LoadReport:
     """Recomputed over the tensors that the engine really loaded."""
     num_tensors: int
     seconds: float
-    """The whole call, checking the file included."""
+    """The whole call."""
+    prepare_s: float
+    """Of it, to fetch, decode and check the weights, while the engine went on writing."""
     stall_s: float
     """How long generation stood still."""
     in_flight: int
@@ -50,6 +53,9 @@ class EngineStats:
     prompt_tokens: int
     """Prompt tokens of the requests since the start, and how many of them it had in its cache."""
     cached_tokens: int
+    first_token_ms: float | None = None
+    """From the beginning of its publication until these weights had written a token; None: they
+    have not yet, or are those of the start."""
 
 
 class Engine(Protocol):
@@ -118,6 +124,7 @@ def make_vllm_engine(
     revision: str | None = None,
     cpu_cores: tuple[int, ...] = (),
     processed_logprobs: bool = False,
+    sync: SyncConfig | None = None,
 ) -> Engine:
     """An engine, not started. One per process: it sets environment variables that vLLM reads.
 
@@ -138,5 +145,6 @@ def make_vllm_engine(
         revision=revision,
         cpu_cores=cpu_cores,
         processed_logprobs=processed_logprobs,
+        sync=sync or SyncConfig(),
     )
     return VllmEngine(config, settings)

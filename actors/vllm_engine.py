@@ -25,8 +25,12 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from vllm.v1.metrics.loggers import StatLoggerBase
 
 from actors.engine import EngineDied, EngineStats, LoadReport
+from actors.weight_image import ImageMaker
+from actors.weight_stream import receive
 from actors.weight_swap import WeightSwap
+from configs.economy import SyncConfig
 from configs.schema import EngineConfig
+from verifiers.mapped_file import MappedFile
 from verifiers.types import Completion, FinishReason, PublishedWeights, Sampling
 from verifiers.weights_file import folder_shapes, model_files
 
@@ -54,6 +58,7 @@ class VllmSettings:
     revision: str | None
     cpu_cores: tuple[int, ...]
     processed_logprobs: bool
+    sync: SyncConfig
 
 
 class VllmEngine:
@@ -80,12 +85,16 @@ class VllmEngine:
         llm = self._llm = await asyncio.to_thread(self._launch)
         await self._rpc("settle", os.getpid(), list(self._settings.cpu_cores))
         folder = self._model_folder()
-        self._swap = WeightSwap(
-            self,
-            [str(path) for path in model_files(folder)],
+        images = ImageMaker(
             await asyncio.to_thread(folder_shapes, folder),
             tied=bool(llm.model_config.hf_text_config.tie_word_embeddings),
+            receive=self._receive,
         )
+        paths = [str(path) for path in model_files(folder)]
+        # Once more what vLLM has just loaded: to know how much a complete load writes, and that
+        # this model can be reloaded at all.
+        await self.load_files(paths)
+        self._swap = WeightSwap(self, paths, images)
 
     async def sample(
         self,
@@ -139,6 +148,10 @@ class VllmEngine:
 
     async def resume(self) -> None:
         await self._answer(self._running().resume_generation())
+
+    def _receive(self, weights: PublishedWeights) -> MappedFile:
+        sync = self._settings.sync
+        return receive(weights, sync.bucket_mib << 20, sync.timeout_s)
 
     async def _load_weights(self, weights: PublishedWeights) -> LoadReport:
         self._running()
@@ -304,6 +317,8 @@ class VllmEngine:
     async def _stop(self, end: EngineDied) -> None:
         self._end = self._end or end
         await _cancel(list(self._writing))
+        if self._swap is not None:
+            self._swap.close()
         llm, self._llm = self._llm, None
         if llm is not None:
             await asyncio.to_thread(llm.shutdown)

@@ -7,7 +7,10 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
-from vllm.model_executor.model_loader.reload import finalize_layerwise_reload
+from vllm.model_executor.model_loader.reload import (
+    finalize_layerwise_reload,
+    initialize_layerwise_reload,
+)
 from vllm.model_executor.model_loader.reload.layerwise import get_layerwise_info
 
 from actors.orphan import exit_with
@@ -34,6 +37,8 @@ class WorkerExtension:
 
     model_runner: Any
     beyond_repair = False
+    expected: dict[str, int | None] | None = None
+    """What a complete load writes."""
 
     def settle(self, owner: int, cpu_cores: list[int]) -> None:
         """Pin this process, and see to it that it ends with the process ``owner``.
@@ -48,21 +53,50 @@ class WorkerExtension:
     def load_files(self, paths: list[str]) -> str:
         """Load the weights of these files in place; returns the fingerprint of what was loaded.
 
-        After a failure the model is a mixture, until a later call succeeds.
+        The first call must bring the model's own files: every later one must write as much of every
+        layer. After a failure the model is a mixture, until a later call succeeds.
         """
         if self.beyond_repair:
             raise RuntimeError("an earlier load failed and could not be undone")
         self.beyond_repair = True
-        model, digest = self.model_runner.get_model(), Fingerprint()
+        model, config = self.model_runner.get_model(), self.model_runner.model_config
+        digest = Fingerprint()
+        initialize_layerwise_reload(model)
         try:
-            self.model_runner.reload_weights(weights_iterator=_tensors(paths, digest))
+            model.load_weights(_tensors(paths, digest))
+            written = _written(model)
+            _require_as_much(written, self.expected or written)
         except Exception:
-            _forget_unfinished(model, self.model_runner.model_config)
+            _forget_unfinished(model, config)
             self.beyond_repair = False
             raise
+        finalize_layerwise_reload(model, config)
         _repack_output_layer(model)
-        self.beyond_repair = False
+        self.beyond_repair, self.expected = False, written
         return digest.hexdigest()
+
+
+def _written(model: torch.nn.Module) -> dict[str, int | None]:
+    """Elements that were copied into each layer since the reload began; None: all that it has.
+
+    vLLM counts them, and closes its book of a layer that has them all. Some never do: paddings of a
+    vocabulary, scales that no file holds.
+    """
+    counts = {}
+    for name, layer in model.named_modules():
+        info = get_layerwise_info(layer)
+        counts[name] = info.load_numel if info.can_load() else None
+    return counts
+
+
+def _require_as_much(found: dict[str, int | None], expected: dict[str, int | None]) -> None:
+    """vLLM fills what a layer lacks with anything, or leaves the old, without an error."""
+    for name, count in found.items():
+        if count != expected[name]:
+            whole = "all" if expected[name] is None else expected[name]
+            raise RuntimeError(
+                f"weights for {name} are missing: {count} of {whole} elements were written"
+            )
 
 
 def _forget_unfinished(model: torch.nn.Module, model_config: Any) -> None:

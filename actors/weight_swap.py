@@ -1,19 +1,20 @@
 """Swapping an engine's weights: checked before, verified after, all or nothing. Pure logic.
 
-verify the file -> pause -> load, recompute the fingerprint -> resume
-     |                               |
-  refused: nothing touched        failed: put the previous files back -> resume, refused
-                                     |
-                                  failed too: the engine is dead, it must not serve a mixture
+fetch and check, while it writes -> pause -> load, recompute the fingerprint -> resume
+     |                                          |
+  refused: nothing touched                   failed: put the previous back -> resume, refused
+                                                |
+                                             failed too: the engine is dead, it must not serve
+                                             a mixture
 """
 
 import asyncio
 import time
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from actors.engine import EngineDied, LoadReport
 from verifiers.types import PublishedWeights
-from verifiers.weights_file import Shapes, WeightsRefused, verify
+from verifiers.weights_file import WeightsRefused
 
 
 class Swappable(Protocol):
@@ -30,36 +31,63 @@ class Swappable(Protocol):
     async def resume(self) -> None: ...
 
 
-class WeightSwap:
+class Prepared(Protocol):
+    """The checked weights of one version."""
+
+    @property
+    def paths(self) -> list[str]:
+        """Complete safetensors files."""
+        ...
+
+    def close(self) -> None: ...
+
+
+P = TypeVar("P", bound=Prepared)
+
+
+class Prepares(Protocol[P]):
+    def __call__(self, weights: PublishedWeights, current: P | None) -> P:
+        """Fetch and check weights, given those that serve; ``WeightsRefused`` if they are wrong."""
+        ...
+
+
+class WeightSwap(Generic[P]):
     """Knows which weights an engine serves, and replaces them."""
 
-    def __init__(self, engine: Swappable, paths: list[str], shapes: Shapes, *, tied: bool) -> None:
+    def __init__(self, engine: Swappable, paths: list[str], prepare: Prepares[P]) -> None:
+        """``paths``: the files that the engine started with, its version 0."""
         self.version = 0
         self._engine = engine
-        self._paths = paths
-        self._shapes = shapes
-        self._tied = tied
+        self._first_paths = paths
+        self._prepare = prepare
+        self._serving: P | None = None
         self._fingerprint: str | None = None
         self._lock = asyncio.Lock()
 
     async def to(self, weights: PublishedWeights) -> LoadReport:
         """One swap at a time. Must not be cancelled half way: shield it."""
         async with self._lock:
-            start = time.monotonic()
-            stall_s, in_flight = 0.0, 0
+            start = paused = resumed = time.monotonic()
+            in_flight = 0
             if not self._serves(weights):
-                await asyncio.to_thread(verify, weights, self._shapes, tied=self._tied)
+                prepared = await asyncio.to_thread(self._prepare, weights, self._serving)
                 paused = time.monotonic()
-                in_flight = await self._replace(weights)
-                stall_s = time.monotonic() - paused
+                in_flight = await self._replace(weights, prepared)
+                resumed = time.monotonic()
             return LoadReport(
                 version=weights.version,
                 fingerprint=weights.fingerprint,
                 num_tensors=weights.num_tensors,
-                seconds=time.monotonic() - start,
-                stall_s=stall_s,
+                seconds=resumed - start,
+                prepare_s=paused - start,
+                stall_s=resumed - paused,
                 in_flight=in_flight,
             )
+
+    def close(self) -> None:
+        if self._serving is not None:
+            self._serving.close()
+            self._serving = None
 
     def _serves(self, weights: PublishedWeights) -> bool:
         if (weights.version, weights.fingerprint) == (self.version, self._fingerprint):
@@ -70,20 +98,23 @@ class WeightSwap:
             )
         return False
 
-    async def _replace(self, weights: PublishedWeights) -> int:
-        in_flight = await self._engine.pause()
+    async def _replace(self, weights: PublishedWeights, prepared: P) -> int:
         try:
-            await self._load([weights.path], weights.fingerprint)
+            in_flight = await self._engine.pause()
+            await self._load(prepared.paths, weights.fingerprint)
         except EngineDied:
+            prepared.close()
             raise
         except Exception as error:  # a worker may raise anything, and each leaves a mixture
+            prepared.close()
             await self._put_back(weights.version, error)
             raise WeightsRefused(
                 f"weights version {weights.version} failed to load, version {self.version} was "
                 f"put back: {one_line(error)}"
             ) from error
+        self.close()
         self.version, self._fingerprint = weights.version, weights.fingerprint
-        self._paths = [weights.path]
+        self._serving = prepared
         await self._engine.resume()
         return in_flight
 
@@ -93,8 +124,9 @@ class WeightSwap:
             raise WeightsRefused(f"the engine loaded fingerprint {loaded}, not {expected}")
 
     async def _put_back(self, version: int, cause: Exception) -> None:
+        paths = self._serving.paths if self._serving is not None else self._first_paths
         try:
-            await self._load(self._paths, self._fingerprint)
+            await self._load(paths, self._fingerprint)
             await self._engine.resume()
         except Exception as error:  # whatever it was, what the engine holds is unknown now
             raise EngineDied(

@@ -20,8 +20,14 @@ class LearnerGroup:
     async def step(self, lease: Lease) -> Any:
         return (await self._all("step", lease))[0]
 
-    async def publish(self, version: int) -> PublishedWeights:
-        return (await self._all("publish", str(self._weights_dir), version))[0]
+    async def publish(self, version: int, *, whole: bool = False) -> PublishedWeights:
+        """``whole``: as one complete file, for whoever cannot use what was published before."""
+        folder = str(self._weights_dir)
+        return (await self._all("publish", folder, version, whole=whole))[0]
+
+    async def send(self, engines: int) -> None:
+        """Stream what was published last, while that many engines load it."""
+        await self._ranks[0].send(engines)
 
     async def save(self, directory: Path) -> None:
         await self._all("save", str(directory))
@@ -32,6 +38,8 @@ class LearnerGroup:
     async def close(self) -> None:
         await self._all("close")
 
-    async def _all(self, method: str, *args: Any) -> list[Any]:
+    async def _all(self, method: str, *args: Any, **kwargs: Any) -> list[Any]:
         """One rank that fails leaves the others in a collective: its error is raised at once."""
-        return await asyncio.gather(*(getattr(rank, method)(*args) for rank in self._ranks))
+        return await asyncio.gather(
+            *(getattr(rank, method)(*args, **kwargs) for rank in self._ranks)
+        )

@@ -81,6 +81,7 @@ class Stage:
                 trust_remote_code=config.model.trust_remote_code,
                 revision=config.model.revision,
                 processed_logprobs=config.sampling.policy is not None,
+                sync=config.sync,
             )
             generators.append(
                 self.place(

@@ -1,6 +1,6 @@
-"""Weights out of the learner: gathered on rank 0, written as safetensors, fingerprinted."""
+"""Weights out of the learner: gathered on rank 0, in buckets or all of them."""
 
-import os
+import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,17 +13,12 @@ from transformers import PreTrainedModel
 
 from learner.lora import Weight, plain_weights
 from verifiers.fingerprint import Fingerprint
-from verifiers.types import PublishedWeights
 
 if TYPE_CHECKING:
     from learner.deepspeed_engine import Engine
 
 GATHER_ELEMENTS = 100_000_000
 """Weights that are whole on every rank at the same time under ZeRO-3 (0.4 GB)."""
-
-NUM_KEPT = 2
-
-FINGERPRINT_BYTES = 16
 
 TYPE_NAMES = {torch.bfloat16: "BF16", torch.float32: "F32", torch.float16: "F16"}
 
@@ -35,26 +30,31 @@ def gather(engine: "Engine", model: PreTrainedModel, dtype: torch.dtype) -> dict
 
     A tied output matrix appears once, under the name of the embedding.
     """
-    is_first = torch.distributed.get_rank() == 0
     weights: dict[str, Tensor] = {}
     for bucket in buckets(model):
-        with engine.gathered([part for weight in bucket for part in weight.parts]):
-            for weight in bucket:
-                is_exact = len(weight.parts) == 1 and weight.parts[0].dtype == dtype
-                parts = [p.detach() if is_exact else engine.master(p) for p in weight.parts]
-                if is_first:
-                    copy = weight.merged(parts).to("cpu", dtype, copy=True)
-                    weights[weight.name] = copy.contiguous()
+        weights |= gather_bucket(engine, bucket, dtype)
     return weights
 
 
-def buckets(model: PreTrainedModel) -> Iterator[list[Weight]]:
+def gather_bucket(engine: "Engine", bucket: list[Weight], dtype: torch.dtype) -> dict[str, Tensor]:
+    is_first = torch.distributed.get_rank() == 0
+    weights: dict[str, Tensor] = {}
+    with engine.gathered([part for weight in bucket for part in weight.parts]):
+        for weight in bucket:
+            is_exact = len(weight.parts) == 1 and weight.parts[0].dtype == dtype
+            parts = [p.detach() if is_exact else engine.master(p) for p in weight.parts]
+            if is_first:
+                copy = weight.merged(parts).to("cpu", dtype, copy=True)
+                weights[weight.name] = copy.contiguous()
+    return weights
+
+
+def buckets(model: PreTrainedModel, max_elements: int = GATHER_ELEMENTS) -> Iterator[list[Weight]]:
     bucket: list[Weight] = []
     size = 0
     for weight in plain_weights(model):
-        # Under ZeRO-3 a parameter is empty here and keeps its real size beside it.
-        num_elements = sum(getattr(part, "ds_numel", part.numel()) for part in weight.parts)
-        if bucket and size + num_elements > GATHER_ELEMENTS:
+        num_elements = sum(math.prod(whole_shape(part)) for part in weight.parts)
+        if bucket and size + num_elements > max_elements:
             yield bucket
             bucket, size = [], 0
         bucket.append(weight)
@@ -62,8 +62,9 @@ def buckets(model: PreTrainedModel) -> Iterator[list[Weight]]:
     yield bucket
 
 
-def all_finite(weights: dict[str, Tensor]) -> bool:
-    return all(bool(torch.isfinite(weight).all()) for weight in weights.values())
+def whole_shape(parameter: torch.nn.Parameter) -> tuple[int, ...]:
+    """Under ZeRO-3 a parameter is empty here and keeps its real shape beside it."""
+    return tuple(getattr(parameter, "ds_shape", parameter.shape))
 
 
 def tensor_bytes(tensor: Tensor) -> memoryview:
@@ -75,54 +76,6 @@ def fingerprint_of(weights: dict[str, Tensor]) -> str:
     for name, tensor in weights.items():
         result.add(name, TYPE_NAMES[tensor.dtype], tuple(tensor.shape), tensor_bytes(tensor))
     return result.hexdigest()
-
-
-def weights_path(directory: Path, version: int) -> Path:
-    return directory / f"v{version:06d}.safetensors"
-
-
-def write(weights: dict[str, Tensor], directory: Path, version: int) -> PublishedWeights:
-    """Write one version whole or not at all, and drop all but the newest two."""
-    path = weights_path(directory, version)
-    temporary = directory / f".{path.name}.tmp"
-    directory.mkdir(parents=True, exist_ok=True)
-    save_file(weights, temporary)
-    os.replace(temporary, path)
-    older = sorted(
-        (other for other in directory.glob("v*.safetensors") if other != path),
-        key=lambda other: other.stat().st_mtime_ns,
-    )
-    for other in older[: 1 - NUM_KEPT]:
-        other.unlink()
-    return PublishedWeights(
-        version=version,
-        path=str(path),
-        fingerprint=fingerprint_of(weights),
-        num_tensors=len(weights),
-        num_bytes=sum(weight.nbytes for weight in weights.values()),
-    )
-
-
-def share(
-    published: PublishedWeights | None, directory: Path, version: int, device: torch.device
-) -> PublishedWeights:
-    """Tell every rank what rank 0 wrote; all raise when it wrote nothing. Collective."""
-    header = torch.zeros(2 + FINGERPRINT_BYTES, dtype=torch.int64)
-    if published is not None:
-        digest = bytes.fromhex(published.fingerprint)
-        header = torch.tensor([published.num_tensors, published.num_bytes, *digest])
-    header = header.to(device)
-    torch.distributed.broadcast(header, src=0)
-    num_tensors, num_bytes, *digest = header.tolist()
-    if num_tensors == 0:
-        raise FloatingPointError(f"weights of version {version} are not finite: not published")
-    return PublishedWeights(
-        version=version,
-        path=str(weights_path(directory, version)),
-        fingerprint=bytes(digest).hex(),
-        num_tensors=num_tensors,
-        num_bytes=num_bytes,
-    )
 
 
 def write_model_folder(

@@ -4,6 +4,7 @@ Every rank fetches the same payload, computes the same plan and takes its own sh
 exchange is the count of tokens, the gradients, and the sum of losses.
 """
 
+import asyncio
 import logging
 import os
 import random
@@ -22,7 +23,9 @@ from configs.schema import RunConfig
 from learner.loss import is_finite, learning_rate
 from learner.policy import Policy, accumulate, load_policy, packing_of
 from learner.provided import bound_objective, needs_teacher
-from learner.publish import all_finite, gather, share, write, write_model_folder
+from learner.publish import gather, write_model_folder
+from learner.publisher import Publisher
+from learner.weight_stream import own_address
 from learner.work import Work, plan_work
 from verifiers.types import Lease, PublishedWeights, Rollout
 
@@ -111,12 +114,7 @@ class LearnerRank:
 
     async def address(self) -> tuple[str, int]:
         """Where rank 0 can wait for the others: this host's address and a port that is free."""
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.connect(("192.0.2.1", 9))  # sends nothing; asks which interface leads out
-                host = str(probe.getsockname()[0])
-            except OSError:
-                host = "127.0.0.1"
+        host = own_address()
         with socket.socket() as listener:
             listener.bind((host, self._config.cluster.learner_port or 0))
             return host, int(listener.getsockname()[1])
@@ -149,6 +147,12 @@ class LearnerRank:
             clip=settings.optimizer.clip,
             offload_optimizer=settings.offload_optimizer,
             weights=settings.weights,
+        )
+        self._publisher = Publisher(
+            self._engine,
+            self._model,
+            getattr(torch, self._config.engine.dtype),
+            self._config.sync,
         )
         self._teacher = self._load_teacher()
         self._warn_of_short_run(total_steps)
@@ -254,17 +258,19 @@ class LearnerRank:
         torch.distributed.all_reduce(tensor, op=how)
         return tensor.tolist()
 
-    async def publish(self, directory: str, version: int) -> PublishedWeights:
-        """Write the weights for the engines, in their type. Collective; all ranks get the same.
+    async def publish(
+        self, directory: str, version: int, *, whole: bool = False
+    ) -> PublishedWeights:
+        """Give the weights, in the engines' type, to ``sync.transport``; ``whole``: as one complete
+        file, whatever the transport. Collective; all ranks get the same.
 
-        Raises ``FloatingPointError``, and writes nothing, when a weight is not finite.
+        Raises ``FloatingPointError``, and publishes nothing, when a weight is not finite.
         """
-        dtype = getattr(torch, self._config.engine.dtype)
-        weights = gather(self._engine, self._model, dtype)
-        published = None
-        if self._rank == 0 and all_finite(weights):
-            published = write(weights, Path(directory), version)
-        return share(published, Path(directory), version, self._engine.device)
+        return self._publisher.publish(Path(directory), version, whole=whole)
+
+    async def send(self, engines: int) -> None:
+        """Stream what was published last to that many engines. Not collective: rank 0 has it."""
+        await asyncio.to_thread(self._publisher.send, engines)
 
     async def save(self, directory: str) -> None:
         """Fill an existing, empty directory with ``learner/`` and ``model/``. Collective."""
@@ -307,6 +313,7 @@ class LearnerRank:
 
     async def close(self) -> None:
         """Leave the group. Collective."""
+        self._publisher.close()
         self._engine.destroy()
         self._engine.leave()
 

@@ -107,6 +107,7 @@ class FakeEngine:
             fingerprint=weights.fingerprint,
             num_tensors=weights.num_tensors,
             seconds=0.0,
+            prepare_s=0.0,
             stall_s=0.0,
             in_flight=self.in_flight,
         )

@@ -15,14 +15,23 @@ class Fingerprint:
     """Order-independent: every tensor is hashed on its own, then the sorted list is hashed."""
 
     def __init__(self) -> None:
+        self.digests: dict[str, str] = {}
+        """Of the tensors so far, by name."""
         self._lines: list[str] = []
 
     def add(self, name: str, dtype: str, shape: tuple[int, ...], data: memoryview) -> None:
-        digest = xxhash.xxh3_128_hexdigest(data)
+        self.add_digest(name, dtype, shape, tensor_digest(data))
+
+    def add_digest(self, name: str, dtype: str, shape: tuple[int, ...], digest: str) -> None:
+        self.digests[name] = digest
         self._lines.append(f"{name} {dtype} {'x'.join(map(str, shape))} {digest}")
 
     def hexdigest(self) -> str:
         return xxhash.xxh3_128_hexdigest("\n".join(sorted(self._lines)).encode())
+
+
+def tensor_digest(data: memoryview) -> str:
+    return xxhash.xxh3_128_hexdigest(data)
 
 
 def fingerprint(tensors: Iterable[TensorBytes]) -> str:

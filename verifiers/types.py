@@ -344,18 +344,37 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsFile:
+    """One link of the chain that leads to a version: all weights, or what changed in them."""
+
+    path: str
+    """A file that every engine can read."""
+    version: int
+    base: int | None
+    """The version that it must be applied to; None: it is complete."""
+    fingerprint: str
+    """``verifiers.fingerprint`` of the complete weights after it; engines refuse anything else."""
+    num_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedWeights:
     """One version of the weights on its way from the learner to the engines."""
 
     version: int
-    path: str
-    """A safetensors file that every engine can read."""
     fingerprint: str
-    """``verifiers.fingerprint`` of the tensors in the file; engines refuse anything else."""
+    """Of the complete weights."""
     num_tensors: int
     num_bytes: int
+    """What this publication sends to an engine that has the version before it."""
+    files: tuple[WeightsFile, ...] = ()
+    """From the newest complete file to this version, in order; empty when streamed."""
     is_streamed: bool = False
     """They lie in no file: the learner sends them while the engines receive."""
+    address: tuple[str, int] | None = None
+    """Where the learner waits for the engines, when streamed."""
+    published_us: int = 0
+    """When the learner began to publish them."""
 
 
 def rollout_id(ticket: int, attempt: int, sample: int) -> str:

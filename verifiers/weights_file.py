@@ -6,11 +6,12 @@ A file is eight bytes of header length, a JSON header (name -> dtype, shape, byt
 import json
 import math
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from verifiers.fingerprint import TensorBytes, fingerprint
-from verifiers.types import PublishedWeights
+from verifiers.fingerprint import Fingerprint, TensorBytes
+from verifiers.types import WeightsFile
 
 MAX_HEADER_BYTES = 100_000_000
 """The format's own bound: a torn file must not make us read gigabytes as its header."""
@@ -32,9 +33,68 @@ DTYPE_BYTES = {
 
 Shapes = dict[str, tuple[int, ...]]
 
+DAMAGED = (OSError, LookupError, ValueError, TypeError, RecursionError, OverflowError)
+"""What reading a file that somebody damaged may raise."""
+
 
 class WeightsRefused(ValueError):
     """The weights were not loaded, and the engine serves the version that it served before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a file holds one tensor."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    """First byte, from the beginning of the file."""
+    end: int
+
+
+Places = dict[str, Place]
+"""By name, in the order of the file."""
+
+
+def layout(tensors: Mapping[str, tuple[str, tuple[int, ...]]]) -> tuple[bytes, Places]:
+    """What a file of these tensors (type and shape by name) begins with, and where they go."""
+    header, offset = {}, 0
+    for name, (dtype, shape) in tensors.items():
+        end = offset + math.prod(shape) * DTYPE_BYTES[dtype]
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps({"__metadata__": {"format": "pt"}, **header}).encode()
+    text += b" " * (-len(text) % 8)  # the data of a mapped file should be aligned
+    begin = len(text).to_bytes(8, "little") + text
+    places = {
+        name: Place(dtype, shape, *(len(begin) + at for at in header[name]["data_offsets"]))
+        for name, (dtype, shape) in tensors.items()
+    }
+    return begin, places
+
+
+def read_places(data: memoryview) -> Places:
+    """Where the file holds its tensors; one of ``DAMAGED`` when it contradicts itself."""
+    header_bytes = int.from_bytes(data[:8], "little")
+    if not 2 <= header_bytes <= min(MAX_HEADER_BYTES, len(data) - 8):
+        raise ValueError(f"a header of {header_bytes} bytes does not fit into {len(data)}")
+    header = json.loads(bytes(data[8 : 8 + header_bytes]), object_pairs_hook=without_doubles)
+    if not isinstance(header, dict):
+        raise ValueError("its header is no table of tensors")
+    header.pop("__metadata__", None)
+    base, covered = 8 + header_bytes, 0
+    places: Places = {}
+    for name, entry in header.items():
+        dtype, shape, (start, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
+        if start < 0 or end - start != math.prod(shape) * DTYPE_BYTES[dtype]:
+            raise ValueError(f"tensor {name!r}: bytes {start} to {end} do not hold {dtype} {shape}")
+        if base + end > len(data):
+            raise ValueError(f"it ends before tensor {name!r} does")
+        covered += end - start
+        places[name] = Place(dtype, shape, base + start, base + end)
+    if covered != len(data) - base:
+        raise ValueError(f"its tensors hold {covered} of {len(data) - base} bytes")
+    return places
 
 
 def file_tensors(path: str | Path) -> Iterator[TensorBytes]:
@@ -48,9 +108,15 @@ def file_tensors(path: str | Path) -> Iterator[TensorBytes]:
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
             memoryview(mapped) as data,
         ):
-            yield from _tensors(data)
-    except (OSError, LookupError, ValueError, TypeError, RecursionError) as error:
-        raise WeightsRefused(f"weights file {str(path)!r} cannot be read: {error}") from error
+            for name, place in read_places(data).items():
+                with data[place.start : place.end] as view:
+                    yield name, place.dtype, place.shape, view
+    except DAMAGED as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: str | Path, error: Exception) -> WeightsRefused:
+    return WeightsRefused(f"weights file {str(path)!r} cannot be read: {error}")
 
 
 def folder_shapes(folder: str | Path) -> Shapes:
@@ -72,60 +138,35 @@ def model_files(folder: str | Path) -> list[Path]:
     return files
 
 
-def verify(weights: PublishedWeights, expected: Shapes, *, tied: bool) -> None:
-    """Read the whole file and refuse it unless it is exactly what was published, and complete.
+def verify(
+    data: memoryview, places: Places, file: WeightsFile, expected: Shapes, *, tied: bool
+) -> dict[str, str]:
+    """Refuse all that is not exactly what was published, or not complete; else every tensor's hash.
 
     With ``tied`` embeddings ``lm_head.weight`` may be there or not.
     """
-    found: Shapes = {}
-    digest = fingerprint(_noting_shapes(weights.path, found))
-    if digest != weights.fingerprint:
-        raise _refusal(weights, f"its fingerprint is {digest}, not {weights.fingerprint}")
-    if len(found) != weights.num_tensors:
-        raise _refusal(weights, f"it holds {len(found)} tensors, not {weights.num_tensors}")
+    digest = Fingerprint()
+    for name, place in places.items():
+        with data[place.start : place.end] as view:
+            digest.add(name, place.dtype, place.shape, view)
+    if digest.hexdigest() != file.fingerprint:
+        raise refusal(file, f"its fingerprint is {digest.hexdigest()}, not {file.fingerprint}")
     optional = {"lm_head.weight"} if tied else set()
-    if missing := sorted(expected.keys() - found.keys() - optional):
-        raise _refusal(weights, f"{len(missing)} tensors are missing, first {missing[0]!r}")
-    if unknown := sorted(found.keys() - expected.keys() - optional):
-        raise _refusal(weights, f"{len(unknown)} tensors are unknown, first {unknown[0]!r}")
-    for name, shape in found.items():
-        if shape != expected.get(name, shape):
-            raise _refusal(weights, f"{name!r} has shape {shape}, the model {expected[name]}")
+    if missing := sorted(expected.keys() - places.keys() - optional):
+        raise refusal(file, f"{len(missing)} tensors are missing, first {missing[0]!r}")
+    if unknown := sorted(places.keys() - expected.keys() - optional):
+        raise refusal(file, f"{len(unknown)} tensors are unknown, first {unknown[0]!r}")
+    for name, place in places.items():
+        if place.shape != expected.get(name, place.shape):
+            raise refusal(file, f"{name!r} has shape {place.shape}, the model {expected[name]}")
+    return digest.digests
 
 
-def _refusal(weights: PublishedWeights, why: str) -> WeightsRefused:
-    return WeightsRefused(f"weights version {weights.version} in {weights.path!r} refused: {why}")
+def refusal(file: WeightsFile, why: str) -> WeightsRefused:
+    return WeightsRefused(f"weights version {file.version} in {file.path!r} refused: {why}")
 
 
-def _noting_shapes(path: str, found: Shapes) -> Iterator[TensorBytes]:
-    for name, dtype, shape, data in file_tensors(path):
-        found[name] = shape
-        yield name, dtype, shape, data
-
-
-def _tensors(data: memoryview) -> Iterator[TensorBytes]:
-    header_bytes = int.from_bytes(data[:8], "little")
-    if not 2 <= header_bytes <= min(MAX_HEADER_BYTES, len(data) - 8):
-        raise ValueError(f"a header of {header_bytes} bytes does not fit into {len(data)}")
-    header = json.loads(bytes(data[8 : 8 + header_bytes]), object_pairs_hook=_without_doubles)
-    if not isinstance(header, dict):
-        raise ValueError("its header is no table of tensors")
-    header.pop("__metadata__", None)
-    base, covered = 8 + header_bytes, 0
-    for name, entry in header.items():
-        dtype, shape, (start, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
-        if start < 0 or end - start != math.prod(shape) * DTYPE_BYTES[dtype]:
-            raise ValueError(f"tensor {name!r}: bytes {start} to {end} do not hold {dtype} {shape}")
-        if base + end > len(data):
-            raise ValueError(f"it ends before tensor {name!r} does")
-        covered += end - start
-        with data[base + start : base + end] as view:
-            yield name, dtype, shape, view
-    if covered != len(data) - base:
-        raise ValueError(f"its tensors hold {covered} of {len(data) - base} bytes")
-
-
-def _without_doubles(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def without_doubles(pairs: list[tuple[str, object]]) -> dict[str, object]:
     result = dict(pairs)
     if len(result) != len(pairs):
         raise ValueError("a name appears twice in its header")

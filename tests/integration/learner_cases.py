@@ -24,7 +24,7 @@ from learner.examples import count, supervise
 from learner.loss import StepLoss, denominator
 from learner.pack import build, plan
 from learner.policy import SFT, Policy, accumulate, load_policy, packing_of
-from learner.publish import fingerprint_of, gather
+from learner.publish import fingerprint_of, gather, gather_bucket
 from learner.trainer import LearnerRank, StepMetrics
 from learner.work import MicroBatch
 from verifiers.types import Lease, Rollout
@@ -68,7 +68,9 @@ class Queue:
         return rollouts(step, {100: 0, 201: 5}.get(step, 8))
 
 
-def configuration(world_size: int, stage: str, **learner: Any) -> RunConfig:
+def configuration(
+    world_size: int, stage: str, sync: dict[str, Any] | None = None, **learner: Any
+) -> RunConfig:
     optimizer = {
         "lr": LR,
         "betas": BETAS,
@@ -90,6 +92,7 @@ def configuration(world_size: int, stage: str, **learner: Any) -> RunConfig:
             "filter": {"length_budget": 12},
             "learner": values | learner,
             "cluster": {"wait_timeout_s": 60.0},
+            "sync": sync or {"delta": False},
         }
     )
 
@@ -243,7 +246,7 @@ class Cases:
 
     async def first_fingerprint(self, learner: LearnerRank) -> dict[str, Any]:
         published = await learner.publish(str(self.folder / "first"), 0)
-        weights = load_file(published.path)
+        weights = load_file(published.files[-1].path)
         source = load_file(f"{self.model_dir}/model.safetensors")
         cast = {name: weight.bfloat16() for name, weight in source.items()}
         return {
@@ -281,7 +284,7 @@ class Cases:
             "files": sorted(file.name for file in weights.iterdir()),
             "fingerprints": [
                 versions[-1].fingerprint,
-                fingerprint_of(load_file(versions[-1].path)),
+                fingerprint_of(load_file(versions[-1].files[-1].path)),
             ],
             "refused": await self.publish_of_nan(learner, weights),
         }
@@ -312,12 +315,12 @@ class Cases:
 
     async def publish_of_nan(self, learner: LearnerRank, weights: Path) -> bool:
         def spoilt(*arguments: Any) -> dict[str, Tensor]:
-            gathered = gather(*arguments)
-            if self.rank == 0:
+            gathered = gather_bucket(*arguments)
+            if "model.norm.weight" in gathered:
                 gathered["model.norm.weight"][-1] = math.nan
             return gathered
 
-        with mock.patch("learner.trainer.gather", spoilt):
+        with mock.patch("learner.publisher.gather_bucket", spoilt):
             try:
                 await learner.publish(str(weights), 4)
             except FloatingPointError:

@@ -148,7 +148,7 @@ class Variants(Cases):
             folder.mkdir()
         torch.distributed.barrier()
         await learner.save(str(folder))
-        published = load_file((await learner.publish(str(self.folder / "bf16"), 1)).path)
+        published = load_file((await learner.publish(str(self.folder / "bf16"), 1)).files[-1].path)
         saved = load_file(folder / "model/model.safetensors")
         return {
             "saved": sorted({str(weight.dtype) for weight in saved.values()}),

@@ -7,6 +7,7 @@ import signal
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import pytest_asyncio
@@ -16,7 +17,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 from actors import generator as generator_module
-from actors import vllm_engine, weight_swap
+from actors import vllm_engine
 from actors.engine import Engine, EngineDied, make_vllm_engine
 from actors.generator import Generator
 from actors.waiting import together
@@ -25,7 +26,7 @@ from configs.schema import EngineConfig
 from tests.fakes import FakeJudge, make_ticket
 from tests.tiny_llama import write_tiny_llama
 from verifiers.fingerprint import fingerprint
-from verifiers.types import Completion, PublishedWeights, Sampling
+from verifiers.types import Completion, PublishedWeights, Sampling, WeightsFile
 from verifiers.weights_file import WeightsRefused, file_tensors
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -46,13 +47,7 @@ class World:
         state = self.models[model].state_dict()
         state = {n: t.clone() for n, t in state.items() if n not in ("lm_head.weight", leave_out)}
         save_file(state, path)
-        return PublishedWeights(
-            version=version,
-            path=str(path),
-            fingerprint=fingerprint(file_tensors(path)),
-            num_tensors=len(state),
-            num_bytes=path.stat().st_size,
-        )
+        return announced(path, version)
 
     def greedy(self, model: int, prompt: tuple[int, ...] = LONG_PROMPT) -> tuple[int, ...]:
         """What transformers says that the engine must say."""
@@ -71,6 +66,24 @@ class World:
 
     async def says(self, prompt: tuple[int, ...] = LONG_PROMPT) -> Completion:
         return await self.engine.sample(prompt, sampling(20, temperature=0.0))
+
+
+def announced(path: Path, version: int) -> PublishedWeights:
+    """A complete file as its learner would announce it."""
+    file = WeightsFile(
+        path=str(path),
+        version=version,
+        base=None,
+        fingerprint=fingerprint(file_tensors(path)),
+        num_bytes=path.stat().st_size,
+    )
+    return PublishedWeights(
+        version=version,
+        fingerprint=file.fingerprint,
+        num_tensors=len(list(file_tensors(path))),
+        num_bytes=file.num_bytes,
+        files=(file,),
+    )
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -319,10 +332,15 @@ async def test_the_same_weights_again_change_nothing(world):
 
 
 def flipped(weights: PublishedWeights) -> PublishedWeights:
-    data = bytearray(Path(weights.path).read_bytes())
+    path = Path(weights.files[0].path)
+    data = bytearray(path.read_bytes())
     data[-1000] ^= 1
-    Path(weights.path).write_bytes(data)
+    path.write_bytes(data)
     return weights
+
+
+def gone(weights: PublishedWeights) -> PublishedWeights:
+    return replace(weights, files=(replace(weights.files[0], path="gone"),))
 
 
 @pytest.mark.parametrize(
@@ -332,7 +350,7 @@ def flipped(weights: PublishedWeights) -> PublishedWeights:
         (lambda w: w.published(2, version=2, leave_out="model.norm.weight"), r"model\.norm"),
         (lambda w: w.published(2, version=1), "version 1 refused"),
         (lambda w: w.published(2, version=0), "version 0 refused"),
-        (lambda w: replace(w.published(2, version=2), path="gone"), "'gone' cannot be read"),
+        (lambda w: gone(w.published(2, version=2)), "'gone' cannot be read"),
     ],
     ids=["one flipped bit", "a missing tensor", "another version 1", "an older one", "no file"],
 )
@@ -346,22 +364,38 @@ async def test_refused_weights_leave_the_engine_as_it_was(world, make, why):
     assert (said.token_ids, said.last_version) == (world.greedy(1), 1)
 
 
-@pytest.mark.parametrize("damage", ["other bytes", "half a model"])
+DAMAGES = ("other bytes", "another shape", "a tensor less", "half of a fused matrix")
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 async def test_weights_that_change_after_the_check_are_taken_back(world, monkeypatch, damage):
-    monkeypatch.setattr(weight_swap, "verify", lambda *_, **__: None)
+    """The last two pass every check of names and hashes: that all was written is a check of its
+    own."""
     weights = world.published(2, version=2)
+    state = {n: t.clone() for n, t in world.models[2].model.state_dict(prefix="model.").items()}
+    path = Path(weights.files[0].path)
     if damage == "other bytes":
         weights = replace(weights, fingerprint="0" * 32)
     else:
-        state = {n: t.clone() for n, t in world.models[2].model.state_dict(prefix="model.").items()}
-        state["model.layers.1.mlp.down_proj.weight"] = torch.zeros(3, 3)
-        save_file(state, weights.path)
+        if damage == "another shape":
+            state["model.layers.1.mlp.down_proj.weight"] = torch.zeros(3, 3)
+        elif damage == "a tensor less":
+            del state["model.layers.1.input_layernorm.weight"]
+        else:
+            del state["model.layers.1.mlp.up_proj.weight"]
+        save_file(state, path)
+        weights = announced(path, version=2)
+    monkeypatch.setattr(
+        world.engine._swap, "_prepare", lambda *_: SimpleNamespace(paths=[str(path)], close=int)
+    )
     writing = asyncio.create_task(samples(world.engine, (9, 8, 7), 16, sampling(300)))
     await until_in_flight(world.engine, 8)
 
-    with pytest.raises(WeightsRefused, match="version 1 was put back"):
+    with pytest.raises(WeightsRefused, match="version 1 was put back") as refusal:
         await world.engine.load_weights(weights)
 
+    if damage in DAMAGES[2:]:
+        assert "weights for model.layers.1" in str(refusal.value)
     assert {(c.first_version, c.last_version) for c in await writing} == {(1, 1)}
     assert (await world.says()).token_ids == world.greedy(1)
 

@@ -49,9 +49,7 @@ async def in_flight(engine: FakeEngine, number: int) -> None:
 
 
 def weights(version: int, fingerprint: str = "f") -> PublishedWeights:
-    return PublishedWeights(
-        version=version, path="none", fingerprint=fingerprint, num_tensors=3, num_bytes=1
-    )
+    return PublishedWeights(version=version, fingerprint=fingerprint, num_tensors=3, num_bytes=1)
 
 
 async def test_the_engine_is_made_only_by_start():

@@ -99,9 +99,7 @@ class Learner:
         return Metrics(skipped=self.skip or is_bad, diverged=is_bad)
 
     async def publish(self, version: int) -> PublishedWeights:
-        return PublishedWeights(
-            version=version, path="", fingerprint="", num_tensors=0, num_bytes=0
-        )
+        return PublishedWeights(version=version, fingerprint="", num_tensors=0, num_bytes=0)
 
 
 class Reports:

@@ -2,10 +2,9 @@ import asyncio
 
 import pytest
 
-from actors import weight_swap
 from actors.engine import EngineDied
 from actors.weight_swap import WeightSwap
-from verifiers.types import PublishedWeights
+from verifiers.types import PublishedWeights, WeightsFile
 from verifiers.weights_file import WeightsRefused
 
 BASE = ["base-1", "base-2"]
@@ -40,54 +39,107 @@ class Recorded:
         self.calls.append(f"resume with {self.holds}")
 
 
-def weights(version: int, path: str, fingerprint: str = "") -> PublishedWeights:
-    return PublishedWeights(
+def weights(version: int, name: str, fingerprint: str = "") -> PublishedWeights:
+    """Weights that are prepared under ``name``."""
+    file = WeightsFile(
+        path=name,
         version=version,
-        path=path,
-        fingerprint=fingerprint or f"print of {path}",
-        num_tensors=5,
+        base=None,
+        fingerprint=fingerprint or f"print of {name}",
         num_bytes=1,
     )
-
-
-@pytest.fixture(autouse=True)
-def files_are_as_published(monkeypatch):
-    verified = []
-    monkeypatch.setattr(
-        weight_swap, "verify", lambda w, shapes, *, tied: verified.append((w, shapes, tied))
+    return PublishedWeights(
+        version=version, fingerprint=file.fingerprint, num_tensors=5, num_bytes=1, files=(file,)
     )
-    return verified
 
 
-async def test_new_weights_are_verified_then_loaded_while_generation_stands_still(
-    files_are_as_published,
-):
-    engine = Recorded()
-    swap = WeightSwap(engine, BASE, {"a": (1,)}, tied=True)
-    one = weights(1, "one")
+class Image:
+    """Prepared weights that know whether they were let go."""
 
-    report = await swap.to(one)
+    def __init__(self, path: str, log: list["Image"]) -> None:
+        self.paths = [path]
+        self.is_closed = False
+        log.append(self)
 
-    assert files_are_as_published == [(one, {"a": (1,)}, True)]
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class Maker:
+    """Prepares whatever it is asked for, and notes beside what."""
+
+    def __init__(self, refuses: str = "") -> None:
+        self.made: list[Image] = []
+        self.asked: list[tuple[str, list[str] | None]] = []
+        self.refuses = refuses
+
+    def __call__(self, weights: PublishedWeights, current: Image | None) -> Image:
+        (file,) = weights.files
+        self.asked.append((file.path, current and current.paths))
+        if file.path == self.refuses:
+            raise WeightsRefused("flipped")
+        return Image(file.path, self.made)
+
+    @property
+    def held(self) -> list[list[str]]:
+        return [image.paths for image in self.made if not image.is_closed]
+
+
+def swapping(engine: Recorded, maker: Maker | None = None) -> WeightSwap[Image]:
+    return WeightSwap(engine, BASE, maker or Maker())
+
+
+async def test_new_weights_are_prepared_then_loaded_while_generation_stands_still():
+    engine, maker = Recorded(), Maker()
+    swap = swapping(engine, maker)
+
+    report = await swap.to(weights(1, "one"))
+
+    assert maker.asked == [("one", None)]
     assert engine.calls == ["pause", "load one", "resume with one"]
     assert swap.version == 1
     assert (report.version, report.fingerprint) == (1, "print of one")
     assert (report.num_tensors, report.in_flight) == (5, 17)
-    assert 0 < report.stall_s <= report.seconds
+    assert 0 < report.stall_s <= report.seconds - report.prepare_s
+    assert report.prepare_s > 0
 
 
-async def test_a_file_that_is_not_as_published_never_touches_the_engine(monkeypatch):
-    def refuse(*_, **__):
-        raise WeightsRefused("flipped")
-
-    monkeypatch.setattr(weight_swap, "verify", refuse)
+async def test_weights_are_prepared_before_the_engine_pauses():
     engine = Recorded()
-    swap = WeightSwap(engine, BASE, {}, tied=False)
+
+    class Watching(Maker):
+        def __call__(self, weights, current):
+            engine.calls.append("prepare")
+            return super().__call__(weights, current)
+
+    await swapping(engine, Watching()).to(weights(1, "one"))
+
+    assert engine.calls[:2] == ["prepare", "pause"]
+
+
+async def test_weights_are_prepared_beside_those_that_serve_which_are_let_go_afterwards():
+    engine, maker = Recorded(), Maker()
+    swap = swapping(engine, maker)
+
+    await swap.to(weights(1, "one"))
+    await swap.to(weights(2, "two"))
+
+    assert maker.asked == [("one", None), ("two", ["one"])]
+    assert maker.held == [["two"]]
+    swap.close()
+    assert maker.held == []
+
+
+async def test_weights_that_are_refused_never_touch_the_engine():
+    engine, maker = Recorded(), Maker(refuses="two")
+    swap = swapping(engine, maker)
+    await swap.to(weights(1, "one"))
+    engine.calls.clear()
 
     with pytest.raises(WeightsRefused, match="flipped"):
-        await swap.to(weights(1, "one"))
+        await swap.to(weights(2, "two"))
 
-    assert (engine.calls, swap.version) == ([], 0)
+    assert (engine.calls, swap.version, maker.held) == ([], 1, [["one"]])
 
 
 @pytest.mark.parametrize(
@@ -95,7 +147,7 @@ async def test_a_file_that_is_not_as_published_never_touches_the_engine(monkeypa
 )
 async def test_what_is_not_newer_is_refused(stale):
     engine = Recorded()
-    swap = WeightSwap(engine, BASE, {}, tied=False)
+    swap = swapping(engine)
     await swap.to(weights(2, "two"))
     engine.calls.clear()
 
@@ -109,7 +161,7 @@ async def test_what_is_not_newer_is_refused(stale):
 
 async def test_the_same_version_with_the_same_fingerprint_changes_nothing():
     engine = Recorded()
-    swap = WeightSwap(engine, BASE, {}, tied=False)
+    swap = swapping(engine)
     await swap.to(weights(2, "two"))
     engine.calls.clear()
 
@@ -123,7 +175,7 @@ async def test_the_same_version_with_the_same_fingerprint_changes_nothing():
 @pytest.mark.parametrize("failure", [RuntimeError("a\nworker   tripped"), "another print"])
 async def test_weights_that_fail_to_load_are_replaced_by_the_base_model(failure):
     engine = Recorded(one=failure)
-    swap = WeightSwap(engine, BASE, {}, tied=False)
+    swap = swapping(engine)
 
     with pytest.raises(WeightsRefused, match="version 1 failed to load, version 0 was put back"):
         await swap.to(weights(1, "one"))
@@ -134,7 +186,7 @@ async def test_weights_that_fail_to_load_are_replaced_by_the_base_model(failure)
 
 async def test_weights_that_fail_to_load_are_replaced_by_the_version_before_them():
     engine = Recorded(two=RuntimeError("a\nworker   tripped"))
-    swap = WeightSwap(engine, BASE, {}, tied=False)
+    swap = swapping(engine)
     await swap.to(weights(1, "one"))
 
     with pytest.raises(WeightsRefused, match=r"version 1 was put back: a worker tripped$"):
@@ -148,7 +200,7 @@ async def test_weights_that_fail_to_load_are_replaced_by_the_version_before_them
 @pytest.mark.parametrize("second", [OSError("it is gone"), "another print"])
 async def test_an_engine_that_cannot_go_back_is_dead_and_never_resumes(second):
     engine = Recorded(two=RuntimeError("tripped"))
-    swap = WeightSwap(engine, BASE, {}, tied=False)
+    swap = swapping(engine)
     await swap.to(weights(1, "one"))
     engine.calls.clear()
     engine.answers["one"] = second
@@ -161,7 +213,7 @@ async def test_an_engine_that_cannot_go_back_is_dead_and_never_resumes(second):
 
 async def test_an_engine_that_died_while_loading_is_not_asked_to_go_back():
     engine = Recorded(one=EngineDied("gone"))
-    swap = WeightSwap(engine, BASE, {}, tied=False)
+    swap = swapping(engine)
 
     with pytest.raises(EngineDied, match="gone"):
         await swap.to(weights(1, "one"))
@@ -175,7 +227,7 @@ async def test_the_version_changes_before_generation_goes_on():
             self.calls.append(f"version {swap.version}")
 
     engine = Watching()
-    swap = WeightSwap(engine, BASE, {}, tied=False)
+    swap = swapping(engine)
 
     await swap.to(weights(4, "four"))
 
@@ -184,7 +236,7 @@ async def test_the_version_changes_before_generation_goes_on():
 
 async def test_swaps_take_turns():
     engine = Recorded()
-    swap = WeightSwap(engine, BASE, {}, tied=False)
+    swap = swapping(engine)
     engine.gate.clear()
     first = asyncio.create_task(swap.to(weights(1, "one")))
     second = asyncio.create_task(swap.to(weights(2, "two")))

@@ -4,14 +4,16 @@ from typing import Any
 
 import pytest
 
+from actors.weight_image import ImageMaker
 from verifiers.fingerprint import fingerprint
-from verifiers.types import PublishedWeights
+from verifiers.types import PublishedWeights, WeightsFile
 from verifiers.weights_file import (
     WeightsRefused,
     file_tensors,
     folder_shapes,
+    layout,
     model_files,
-    verify,
+    read_places,
 )
 
 SHAPES = {"a": (2, 3), "b": (4,), "lm_head.weight": (1, 2)}
@@ -39,15 +41,27 @@ def write(path, shapes, *, dtype="BF16", fill=7, tail=b"", change=None):
 
 
 def published(path, **changes) -> PublishedWeights:
-    tensors = [(n, d, s, bytes(v)) for n, d, s, v in file_tensors(path)]
+    digest, num_bytes = fingerprint(file_tensors(path)), path.stat().st_size
+    file = WeightsFile(
+        path=str(path), version=3, base=None, fingerprint=digest, num_bytes=num_bytes
+    )
     values = {
         "version": 3,
-        "path": str(path),
-        "fingerprint": fingerprint((n, d, s, memoryview(v)) for n, d, s, v in tensors),
-        "num_tensors": len(tensors),
-        "num_bytes": path.stat().st_size,
+        "fingerprint": digest,
+        "num_tensors": len(list(file_tensors(path))),
+        "num_bytes": num_bytes,
+        "files": (file,),
     }
     return PublishedWeights(**(values | changes))
+
+
+def no_stream(weights: PublishedWeights):
+    raise AssertionError("nothing is streamed here")
+
+
+def verify(weights, shapes, *, tied):
+    """What an engine does with a complete file."""
+    ImageMaker(shapes, tied=tied, receive=no_stream)(weights, None).close()
 
 
 def test_every_tensor_is_read_with_its_own_bytes(tmp_path):
@@ -223,3 +237,19 @@ def test_a_model_in_several_files_is_expected_whole_without_its_rotary_tables(tm
 def test_a_model_without_safetensors_is_refused_with_the_way_out(tmp_path):
     with pytest.raises(ValueError, match=r"holds no safetensors file.*save_pretrained"):
         folder_shapes(tmp_path)
+
+
+def test_a_file_is_laid_out_as_it_is_read(tmp_path):
+    tensors = {"a": ("BF16", (2, 3)), "none": ("F32", (0, 4)), "one": ("U8", ())}
+    header, places = layout(tensors)
+
+    (tmp_path / "w").write_bytes(header + bytes(range(13)))
+
+    found = memoryview((tmp_path / "w").read_bytes())
+    assert read_places(found) == places
+    assert [bytes(found[p.start : p.end]) for p in places.values()] == [
+        bytes(range(12)),
+        b"",
+        b"\x0c",
+    ]
+    assert len(header) % 8 == 0
