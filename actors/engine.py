@@ -4,11 +4,12 @@ import os
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from configs.errors import PartDied
 from configs.schema import EngineConfig
 from verifiers.types import Completion, PublishedWeights, Sampling
 
 
-class EngineDied(RuntimeError):
+class EngineDied(PartDied):
     """The engine serves nothing any more; a new one has to be started."""
 
 
@@ -41,6 +42,8 @@ class EngineStats:
     """Response tokens of the completions finished since the start."""
     requests_done: int
     """Completions finished since the start."""
+    stalled_s: float = 0.0
+    """How long it has computed nothing, though there was something to write and no swap."""
 
 
 class Engine(Protocol):

@@ -78,6 +78,9 @@ class Ledger:
     def unsettled(self) -> list[int]:
         return [number for number in self.attempts if number not in self.settled]
 
+    def is_settled(self, ticket: int) -> bool:
+        return ticket < self.forgotten or ticket in self.settled
+
     def apply(self, record: Record) -> None:
         match record["kind"]:
             case "issue":

@@ -25,7 +25,7 @@ from actors.replay_log import ReplayLog, read_log
 from actors.settlement_rows import encode_settlement
 from configs.run_files import Fate
 from configs.schema import RunConfig
-from verifiers.types import Lease, Rollout, Settlement
+from verifiers.types import Lease, Rollout, Settlement, Ticket
 
 INVARIANTS_EVERY = 16
 """Acknowledged steps between checks of every count; with ``debug`` it is each one."""
@@ -85,13 +85,18 @@ class ReplayQueue:
     async def num_issued(self) -> int:
         return self._ledger.num_issued
 
-    async def issue(self, number: int, problem_id: str) -> int:
-        """Wait until ticket ``number`` may go out; returns which attempt at it this is."""
+    async def issue(self, ticket: Ticket) -> int | None:
+        """Wait until the ticket may go out; returns which attempt at it this is. None: it was
+        settled after all, by an attempt that was given up too early."""
+        number = ticket.number
         async with self._changed:
             # Behind it stand a step, a publication and a swap, with a deadline each that says more.
             room = f"room for ticket {number}"
             await self._wait(lambda: number < self._limit(), room, deadlines=4)
+            if self._ledger.is_settled(number):
+                return None
             attempt = self._ledger.attempts.get(number, -1) + 1
+            problem_id = ticket.problem.id
             record = {"kind": "issue", "ticket": number, "attempt": attempt, "problem": problem_id}
             self._write(record | {"version": self._version, "at_us": _now_us()})
         return attempt

@@ -115,6 +115,7 @@ class VllmEngine:
             kv_use=self._load.kv_use,
             generated_tokens=self._generated_tokens,
             requests_done=self._requests_done,
+            stalled_s=self._stalled_s(),
         )
 
     async def close(self) -> None:
@@ -131,6 +132,13 @@ class VllmEngine:
 
     async def resume(self) -> None:
         await self._answer(self._running().resume_generation())
+
+    def _stalled_s(self) -> float:
+        """The child may hang while this process goes on answering."""
+        assert self._swap is not None
+        if not self._writing or self._swap.is_under_way:
+            self._load.heard = time.monotonic()
+        return time.monotonic() - self._load.heard
 
     async def _load_weights(self, weights: PublishedWeights) -> LoadReport:
         self._running()
@@ -238,11 +246,13 @@ class _Load(StatLoggerBase):
     def __init__(self) -> None:
         self.running = 0
         self.kv_use = 0.0
+        self.heard = time.monotonic()
 
     def attach(self, vllm_config: Any, engine_index: int = 0) -> "_Load":
         return self
 
     def record(self, scheduler_stats: Any, *args: Any, **kwargs: Any) -> None:
+        self.heard = time.monotonic()
         if scheduler_stats is not None:
             self.running = scheduler_stats.num_running_reqs
             self.kv_use = scheduler_stats.kv_cache_usage

@@ -20,8 +20,12 @@ class LearnerGroup:
     async def step(self, lease: Lease) -> Any:
         return (await self._all("step", lease))[0]
 
-    async def publish(self, version: int) -> PublishedWeights:
+    async def publish(self, version: int, *, whole: bool = False) -> PublishedWeights:
+        """``whole`` or not, today every publication is all of the weights."""
         return (await self._all("publish", str(self._weights_dir), version))[0]
+
+    async def send(self, weights: PublishedWeights) -> None:
+        await self._all("send", weights)
 
     async def save(self, directory: Path) -> None:
         await self._all("save", str(directory))

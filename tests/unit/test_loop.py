@@ -11,10 +11,11 @@ import pytest
 from actors.replay import ReplayQueue
 from cluster import loop
 from cluster.bad_steps import BadSteps
+from cluster.fleet import Fleet
 from cluster.loop import Parts
 from configs.errors import UserError
 from configs.load import load
-from tests.unit.test_replay import Fates, settlement
+from tests.unit.test_replay import Fates, settlement, ticket_of
 from verifiers.types import Lease, Problem, PublishedWeights, Ticket
 
 
@@ -47,6 +48,11 @@ class Load:
 
 
 @dataclass(frozen=True)
+class Stats:
+    stalled_s: float = 0.0
+
+
+@dataclass(frozen=True)
 class Metrics:
     skipped: bool = False
     diverged: bool = False
@@ -60,6 +66,14 @@ class Generator:
         self.log = log
         self.accepted = accepted
         self.version = 0
+
+    async def start(self) -> None: ...
+
+    async def stats(self) -> Stats:
+        return Stats()
+
+    async def evaluate(self, problem: Problem, count: int, sampling: Any) -> tuple[Any, ...]:
+        return ()
 
     async def generate(self, ticket: Ticket) -> None:
         number, version = ticket.number, self.version
@@ -95,16 +109,24 @@ class Learner:
         is_bad = lease.step in self.bad
         return Metrics(skipped=self.skip or is_bad, diverged=is_bad)
 
-    async def publish(self, version: int) -> PublishedWeights:
+    async def publish(self, version: int, *, whole: bool = False) -> PublishedWeights:
         return PublishedWeights(
             version=version, path="", fingerprint="", num_tensors=0, num_bytes=0
         )
+
+    async def send(self, weights: PublishedWeights) -> None:
+        raise AssertionError("nothing is streamed here")
 
 
 class Reports:
     def __init__(self) -> None:
         self.hungry: list[Lease] = []
         self.why: list[str] = []
+        self.engines: list[tuple[str, dict[str, Any]]] = []
+
+    async def engines_changed(self, kind: str, note: str, **fields: Any) -> None:
+        assert "\n" not in note
+        self.engines.append((kind, fields))
 
     async def waiting(self, lease: Lease) -> None:
         self.hungry.append(lease)
@@ -118,6 +140,18 @@ class Reports:
 
     async def ended(self, why: str) -> None:
         self.why.append(why)
+
+
+class Staff:
+    """Nobody else is to be had."""
+
+    def hire(self, number: int, seat: int) -> Any:
+        raise RuntimeError("no engine is to be had")
+
+    async def dismiss(self, engine: Any) -> None: ...
+
+    def require_room(self, engines: int) -> None:
+        raise UserError("there is no room")
 
 
 class World:
@@ -140,12 +174,13 @@ class World:
             config=self.config,
             source=Source(total),
             queue=self.queue,
-            generators=self.generators,
+            engines=Fleet(self.config, Staff(), self.reports, self.generators),
             learner=self.learner,
             reports=self.reports,
             checkpoint=self.checkpoint,
             roll_back=self.roll_back,
             evaluate=self.evaluate,
+            wanted_engines=lambda: None,
         )
 
     async def checkpoint(self, version: int, end_ticket: int) -> None:
@@ -283,7 +318,7 @@ async def test_a_resumed_run_writes_again_what_was_out_and_skips_nothing(tmp_pat
     first = World(tmp_path, "steps=9", "checkpoint.every=2", learner={"fail_at": 3})
     with pytest.raises(RuntimeError):
         await first.run()
-    await first.queue.issue(8, "p8")
+    await first.queue.issue(ticket_of(8, "p8"))
     await first.queue.commit(2, 0)
     await first.queue.close()
 
@@ -302,7 +337,7 @@ async def test_a_resumed_run_writes_again_what_was_out_and_skips_nothing(tmp_pat
 async def test_changed_data_is_found_when_a_ticket_is_written_again(tmp_path: Path):
     first = ReplayQueue(str(tmp_path), load("tiny", []), Fates())
     await first.open(0)
-    await first.issue(0, "another problem")
+    await first.issue(ticket_of(0, "another problem"))
     await first.close()
     world = World(tmp_path, "steps=2")
 
@@ -319,12 +354,12 @@ async def test_bad_steps_in_a_row_take_the_learner_back_and_that_is_published(tm
 
     assert await world.run() == 6
 
-    assert [line for line in world.log if line.startswith(("step", "roll", "load"))] == [
-        "step 0", "step 1", "load 2",
-        "step 2", "roll back for 3", "load 3",
-        "step 3", "load 4",
-        "step 4", "step 5", "load 6",
+    assert [line for line in world.log if line.startswith(("step", "roll"))] == [
+        "step 0", "step 1", "step 2", "roll back for 3", "step 3", "step 4", "step 5",
     ]  # fmt: skip
+    loads = [line for line in world.log if line.startswith("load")]
+    assert loads == ["load 2", "load 3", "load 4", "load 6"]
+    assert world.log.index("roll back for 3") < world.log.index("load 3")
     taken = [(lease.first_ticket, lease.end_ticket) for lease in world.learner.leases]
     assert taken == [(2 * step, 2 * step + 2) for step in range(6)]
     counts = await world.queue.counts()

@@ -13,7 +13,8 @@ from actors.settlement_rows import encode_settlement
 from configs.load import load
 from configs.run_files import Fate
 from configs.schema import RunConfig
-from verifiers.types import Lease, Outcome, Rollout, Settlement, rollout_id
+from tests.fakes import make_problem, make_ticket
+from verifiers.types import Lease, Outcome, Rollout, Settlement, Ticket, rollout_id
 
 GROUP = 2
 
@@ -62,9 +63,13 @@ async def whole_groups(
     queue = ReplayQueue(str(folder), config(*settings), fates or Fates(), keep_rejected=True)
     await queue.open(0)
     for group in groups:
-        await queue.issue(group.ticket, "p")
+        await queue.issue(ticket_of(group.ticket, "p"))
         await queue.settle(group)
     return queue
+
+
+def ticket_of(number: int, problem_id: str) -> Ticket:
+    return make_ticket(number, problem=make_problem(problem_id))
 
 
 def config(*settings: str) -> RunConfig:
@@ -112,7 +117,8 @@ async def opened(
 
 async def fill(queue: ReplayQueue, tickets: range, *, version: int, accepted: int = 1) -> None:
     for ticket in tickets:
-        attempt = await queue.issue(ticket, f"p{ticket}")
+        attempt = await queue.issue(ticket_of(ticket, f"p{ticket}"))
+        assert attempt is not None
         await queue.settle(settlement(ticket, version=version, accepted=accepted, attempt=attempt))
 
 
@@ -135,9 +141,9 @@ async def step_once(queue: ReplayQueue, step: int, *, publish: bool = True) -> L
 async def test_the_gate_opens_only_as_far_as_the_lag_bound_allows(tmp_path: Path, max_lag: int):
     queue = await opened(tmp_path, f"max_lag={max_lag}")
     for ticket in range(2 * (max_lag + 1)):
-        await queue.issue(ticket, "p")
+        await queue.issue(ticket_of(ticket, "p"))
 
-    blocked = asyncio.create_task(queue.issue(2 * (max_lag + 1), "p"))
+    blocked = asyncio.create_task(queue.issue(ticket_of(2 * (max_lag + 1), "p")))
 
     assert await is_blocked(blocked)
     blocked.cancel()
@@ -147,7 +153,7 @@ async def test_a_lease_alone_opens_the_gate_only_when_lag_is_allowed(tmp_path: P
     exact = await opened(tmp_path / "exact", "max_lag=0")
     await fill(exact, range(2), version=0)
     await exact.lease(0)
-    blocked = asyncio.create_task(exact.issue(2, "p"))
+    blocked = asyncio.create_task(exact.issue(ticket_of(2, "p")))
     assert await is_blocked(blocked)
 
     await exact.published(1)
@@ -162,7 +168,7 @@ async def test_no_rollout_is_ever_trained_above_the_bound(tmp_path: Path, max_la
     version, ticket = 0, 0
     for step in range(9):
         while True:  # as greedy as the gate lets a generator be
-            waiting = asyncio.create_task(queue.issue(ticket, f"p{ticket}"))
+            waiting = asyncio.create_task(queue.issue(ticket_of(ticket, f"p{ticket}")))
             if await is_blocked(waiting):
                 waiting.cancel()
                 break
@@ -182,7 +188,7 @@ async def test_the_last_step_asks_for_no_ticket_beyond_it(tmp_path: Path):
     queue = await opened(tmp_path, "steps=1", "max_lag=3")
     await fill(queue, range(2), version=0)
 
-    blocked = asyncio.create_task(queue.issue(2, "p"))
+    blocked = asyncio.create_task(queue.issue(ticket_of(2, "p")))
 
     assert await is_blocked(blocked)
     blocked.cancel()
@@ -191,7 +197,7 @@ async def test_the_last_step_asks_for_no_ticket_beyond_it(tmp_path: Path):
 async def test_groups_are_leased_in_ticket_order_whatever_finished_first(tmp_path: Path):
     queue = await opened(tmp_path)
     for ticket in range(4):
-        await queue.issue(ticket, "p")
+        await queue.issue(ticket_of(ticket, "p"))
     for ticket in (3, 2, 1):
         await queue.settle(settlement(ticket, version=0))
     waiting = asyncio.create_task(queue.lease(0))
@@ -299,7 +305,7 @@ async def test_groups_with_equal_rewards_are_dropped_and_a_step_takes_further_on
     assert not hungry.is_ready
     assert (hungry.num_rollouts, hungry.num_equal) == (0, 4)
     for group in (whole_group(2, 1.0, 0.0), whole_group(3, 1.0, 1.0)):
-        await queue.issue(group.ticket, "p")
+        await queue.issue(ticket_of(group.ticket, "p"))
         await queue.settle(group)
 
     lease = await step_once(queue, 0)
@@ -351,7 +357,7 @@ async def test_a_restart_finds_whole_groups_as_they_were(tmp_path: Path):
 
 async def test_an_experts_tokens_are_judged_and_not_generated(tmp_path: Path):
     queue = await opened(tmp_path)
-    await queue.issue(0, "p")
+    await queue.issue(ticket_of(0, "p"))
     mixed = settlement(0, version=0, accepted=2)
     expert = replace(mixed.outcomes[1], is_expert=True)
 
@@ -375,11 +381,11 @@ async def test_a_skipped_step_drops_its_rollouts_with_a_reason(tmp_path: Path):
 
 async def test_a_late_attempt_and_a_second_settlement_are_refused(tmp_path: Path):
     first = await opened(tmp_path)
-    await first.issue(0, "p0")
+    await first.issue(ticket_of(0, "p0"))
     await first.close()
     queue = await opened(tmp_path)
 
-    assert await queue.issue(0, "p0") == 1
+    assert await queue.issue(ticket_of(0, "p0")) == 1
     assert not await queue.settle(settlement(0, version=0, attempt=0))
     assert await queue.settle(settlement(0, version=0, attempt=1))
     assert not await queue.settle(settlement(0, version=0, attempt=1))
@@ -405,7 +411,7 @@ async def test_a_restart_takes_back_the_steps_after_the_checkpoint(tmp_path: Pat
     await fill(queue, range(2, 4), version=0)
     lost = await step_once(queue, 1)
     await fill(queue, range(4, 5), version=2)
-    await queue.issue(5, "p5")
+    await queue.issue(ticket_of(5, "p5"))
 
     restarted = ReplayQueue(str(tmp_path), config(), Fates())
     unsettled = await restarted.open(1)
@@ -469,7 +475,7 @@ async def test_the_end_of_the_data_makes_a_short_last_lease_and_then_an_empty_on
 
 async def test_a_wait_that_never_ends_says_what_it_waited_for(tmp_path: Path):
     queue = await opened(tmp_path, "cluster.wait_timeout_s=0.05")
-    await queue.issue(0, "p0")
+    await queue.issue(ticket_of(0, "p0"))
 
     with pytest.raises(TimeoutError, match=r"tickets 0 to 1 to be settled: step 0.*1 groups out"):
         await queue.lease(0)

@@ -37,7 +37,12 @@ class World:
             (begun / "weights").write_text(f"of step {step}")
             self.store.commit(begun, TrainState(step=step, end_ticket=step, seconds=0.0))
         actors: Any = SimpleNamespace(
-            learner=self.learner, recorder=self.recorder, queue=None, generators=(), judges=None
+            learner=self.learner,
+            recorder=self.recorder,
+            queue=None,
+            staff=None,
+            generators=(),
+            judges=None,
         )
         job: Any = SimpleNamespace(
             config=load("tiny", ["data.heldout=null"]),

@@ -51,7 +51,7 @@ async def lent(
     problem = replace(
         make_problem(), given_ids=(7, 8, 2), given_text=given_text, teacher_prompt_ids=(1, 2)
     )
-    attempt = await queue.issue(0, problem.id)
+    attempt = await queue.issue(make_ticket(problem=problem))
     assert attempt == 0
     await generator.generate(make_ticket(0, size=2, problem=problem))
     lease = await queue.lease(0)
