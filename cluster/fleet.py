@@ -29,6 +29,9 @@ State = Literal["starting", "serving", "leaving", "gone"]
 LISTEN_S = 1.0
 """How often a member is asked how it is."""
 
+BACK_OFF_S = 1.0
+"""Before the first replacement; twice as long before each further one."""
+
 
 class Lost(Exception):
     """A member is; only what was asked of the member itself raises it."""
@@ -86,6 +89,7 @@ class Member:
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
     """Done: nobody waits for its answers any more; why that is."""
+    is_replaced: bool = False
 
     @property
     def name(self) -> str:
@@ -119,8 +123,8 @@ class Member:
         return {
             "name": self.name,
             "state": self.state,
-            "version": self.version,
             **(asdict(self.stats) if self.stats is not None else {}),
+            "version": self.version,
             "silent_s": 0.0 if self.state == "gone" else round(time.monotonic() - self.heard, 1),
         }
 
@@ -141,6 +145,8 @@ class Fleet:
         self._restarts = 0
         self._first_loss: str | None = None
         self._newest: PublishedWeights | None = None
+        self._lives: asyncio.TaskGroup | None = None
+        """While there are tickets to write: what every member does."""
         self._swapping = asyncio.Lock()
         self._joined = asyncio.Event()
 
@@ -164,6 +170,7 @@ class Fleet:
         except ExceptionGroup as failures:
             raise _first(failures) from None
         finally:
+            self._lives = None
             for member in self.members:
                 if member.state == "starting":
                     member.lose("the run has ended")
@@ -238,7 +245,8 @@ class Fleet:
         except ExceptionGroup as failures:
             if not isinstance(failure := _first(failures), Lost):
                 raise failure from None
-            await self._replace(member, str(failure))
+            self._lose(member, str(failure))
+            await self._bury(member)
         else:
             member.lose("it has left")
             await self._reports.engines_changed(
@@ -312,18 +320,22 @@ class Fleet:
     # When one is lost.
 
     def _lose(self, member: Member, why: str) -> None:
-        self._first_loss = self._first_loss or f"{member.name}: {why}"
+        """At once there is another one in its place, so that whoever waits knows for whom."""
+        if member.lost.done():
+            return
         member.lose(why)
-
-    async def _replace(self, member: Member, why: str) -> None:
-        self._lose(member, why)
-        tickets, member.tickets = list(member.tickets.values()), {}
+        self._first_loss = self._first_loss or f"{member.name}: {why}"
         may_restart = self._restarts < self._config.cluster.engine_restarts
-        is_replaced = may_restart and not member.leave.is_set()
-        if is_replaced:
-            self._add(seat=member.seat, delay_s=2.0**self._restarts)
+        if may_restart and not member.leave.is_set():
+            self._add(seat=member.seat, delay_s=BACK_OFF_S * 2**self._restarts)
             self._restarts += 1
-        what_now = "another one starts" if is_replaced else "it is not replaced"
+            member.is_replaced = True
+
+    async def _bury(self, member: Member) -> None:
+        why, what_now = member.lost.result(), "another one starts"
+        if not member.is_replaced:
+            what_now = "it is not replaced"
+        tickets, member.tickets = list(member.tickets.values()), {}
         await self._reports.engines_changed(
             "engine_lost",
             f"{member.name} is lost: {why}; {what_now}, {len(tickets)} groups are written again",
@@ -331,6 +343,7 @@ class Fleet:
         )  # fmt: skip
         if not self.active:
             raise RuntimeError(self._nobody_left())
+        assert self._lives is not None
         for ticket in tickets:
             self._lives.create_task(self._write_again(ticket))
         if member.engine is not None:
@@ -340,7 +353,8 @@ class Fleet:
         member = Member(number=self._hired, seat=seat)
         self._hired += 1
         self.members.append(member)
-        self._lives.create_task(self._live(member, delay_s))
+        if self._lives is not None:
+            self._lives.create_task(self._live(member, delay_s))
 
     async def _write_again(self, ticket: Ticket) -> None:
         """A late result of the attempt before is refused by the queue from now on."""
@@ -356,7 +370,7 @@ class Fleet:
 
     async def _someone_serves(self) -> None:
         while not self.serving:
-            if not self.active:
+            if not self.active or self._lives is None:
                 raise RuntimeError(self._nobody_left())
             self._joined.clear()
             # A start has a deadline of its own, and then says more.
@@ -409,7 +423,7 @@ class Fleet:
 
 
 async def _until_lost(member: Member) -> None:
-    raise Lost(await member.lost)
+    raise Lost(await asyncio.shield(member.lost))  # whoever gives up waiting does not undo it
 
 
 def _first(failures: BaseExceptionGroup) -> BaseException:

@@ -158,7 +158,13 @@ class World:
     """A whole run in one process; only engine and learner are fakes."""
 
     def __init__(
-        self, folder: Path, *settings: str, total: int | None = None, **fakes: Any
+        self,
+        folder: Path,
+        *settings: str,
+        total: int | None = None,
+        staff: Any = None,
+        make_engine: Any = Generator,
+        **fakes: Any,
     ) -> None:
         small = ["batch.problems=2", "sampling.group_size=2", "debug=true", "checkpoint.every=2"]
         self.config = load("tiny", [*small, *settings])
@@ -167,14 +173,16 @@ class World:
         self.queue = ReplayQueue(str(folder), self.config, self.fates)
         self.learner = Learner(self.log, **fakes.pop("learner", {}))
         self.generators = [
-            Generator(self.queue, self.log, **fakes) for _ in range(self.config.engine.num_engines)
+            make_engine(self.queue, self.log, **fakes)
+            for _ in range(self.config.engine.num_engines)
         ]
         self.reports = Reports()
+        self.fleet = Fleet(self.config, staff or Staff(), self.reports, self.generators)
         self.parts = Parts(
             config=self.config,
             source=Source(total),
             queue=self.queue,
-            engines=Fleet(self.config, Staff(), self.reports, self.generators),
+            engines=self.fleet,
             learner=self.learner,
             reports=self.reports,
             checkpoint=self.checkpoint,
