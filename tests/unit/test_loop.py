@@ -316,7 +316,7 @@ async def test_a_part_that_fails_ends_the_run_with_its_own_words(tmp_path: Path)
 
 
 async def test_a_learner_that_hangs_is_named(tmp_path: Path):
-    world = World(tmp_path, "cluster.wait_timeout_s=0.05", learner={"delay_s": 60})
+    world = World(tmp_path, "cluster.wait_timeout_s=0.4", learner={"delay_s": 60})
 
     with pytest.raises(TimeoutError, match=r"waited 0 s for optimizer step 0"):
         await world.run()
