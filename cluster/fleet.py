@@ -56,6 +56,8 @@ class Staff(Protocol):
         """A process for engine ``number``, where the one that had this seat before was."""
         ...
 
+    async def pid(self, engine: Engine) -> int: ...
+
     async def dismiss(self, engine: Engine) -> None:
         """End its process, whatever state that is in."""
         ...
@@ -261,6 +263,7 @@ class Fleet:
             limit = self._config.cluster.start_timeout_s
             starting = member.answer(member.engine.start())
             await within(starting, limit, f"{member.name} to start")
+            pid = await self._staff.pid(member.engine)
         except (RuntimeError, OSError, ValueError) as error:
             raise Lost(str(error)) from error
         async with self._swapping:
@@ -275,7 +278,7 @@ class Fleet:
         await self._reports.engines_changed(
             "engine_joined",
             f"{member.name} has joined at version {member.version}",
-            name=member.name, version=member.version, seconds=seconds,
+            name=member.name, version=member.version, seconds=seconds, pid=pid,
         )  # fmt: skip
 
     async def _write(self, member: Member) -> None:

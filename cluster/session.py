@@ -15,7 +15,7 @@ from cluster.plan import Place, Plan, Resources, engine_place, require, with_eng
 from cluster.prepare import Prepared
 from cluster.ray_session import actor_environment
 from cluster.run_dir import RunDir
-from cluster.spawn import kill, spawn
+from cluster.spawn import kill, processes, spawn
 from configs.schema import RunConfig
 
 CLOSE_S = 20
@@ -110,6 +110,10 @@ class Staff:
         engine = self._stage.place_generator(number, seat, self._model_dir, self._judges)
         self.engines.append(engine)
         return engine
+
+    async def pid(self, engine: Any) -> int:
+        (pid,) = (await processes([engine])).values()
+        return pid
 
     async def dismiss(self, engine: Any) -> None:
         with suppress(RuntimeError, TimeoutError):

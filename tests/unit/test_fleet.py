@@ -81,6 +81,9 @@ class Staff:
         self.engines.append(engine)
         return engine
 
+    async def pid(self, engine: Engine) -> int:
+        return 1
+
     async def dismiss(self, engine: Engine) -> None:
         engine.dismissed = True
 
