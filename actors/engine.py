@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from configs.economy import SyncConfig
+from configs.errors import PartDied
 from configs.schema import EngineConfig
 from verifiers.types import Completion, PublishedWeights, Sampling
 
 
-class EngineDied(RuntimeError):
+class EngineDied(PartDied):
     """The engine serves nothing any more; a new one has to be started."""
 
 
@@ -56,6 +57,8 @@ class EngineStats:
     first_token_ms: float | None = None
     """From the beginning of its publication until these weights had written a token; None: they
     have not yet, or are those of the start."""
+    stalled_s: float = 0.0
+    """How long it has computed nothing, though there was something to write and no swap."""
 
 
 class Engine(Protocol):

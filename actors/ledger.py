@@ -97,6 +97,9 @@ class Ledger:
             outcomes=settled.outcomes,
         )
 
+    def is_settled(self, ticket: int) -> bool:
+        return ticket < self.forgotten or ticket in self.settled
+
     def apply(self, record: Record) -> None:
         match record["kind"]:
             case "issue":

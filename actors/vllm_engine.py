@@ -132,6 +132,7 @@ class VllmEngine:
             preemptions=self._load.preemptions,
             prompt_tokens=self._load.prompt_tokens,
             cached_tokens=self._load.cached_tokens,
+            stalled_s=self._stalled_s(),
         )
 
     async def close(self) -> None:
@@ -152,6 +153,13 @@ class VllmEngine:
     def _receive(self, weights: PublishedWeights) -> MappedFile:
         sync = self._settings.sync
         return receive(weights, sync.bucket_mib << 20, sync.timeout_s)
+
+    def _stalled_s(self) -> float:
+        """The child may hang while this process goes on answering."""
+        assert self._swap is not None
+        if not self._writing or self._swap.is_under_way:
+            self._load.heard = time.monotonic()
+        return time.monotonic() - self._load.heard
 
     async def _load_weights(self, weights: PublishedWeights) -> LoadReport:
         self._running()
@@ -333,11 +341,13 @@ class _Load(StatLoggerBase):
         self.preemptions = 0
         self.prompt_tokens = 0
         self.cached_tokens = 0
+        self.heard = time.monotonic()
 
     def attach(self, vllm_config: Any, engine_index: int = 0) -> "_Load":
         return self
 
     def record(self, scheduler_stats: Any, iteration_stats: Any, *args: Any, **kwargs: Any) -> None:
+        self.heard = time.monotonic()
         if scheduler_stats is not None:
             self.running = scheduler_stats.num_running_reqs
             self.kv_use = scheduler_stats.kv_cache_usage

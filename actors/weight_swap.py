@@ -64,6 +64,10 @@ class WeightSwap(Generic[P]):
         self._fingerprint: str | None = None
         self._lock = asyncio.Lock()
 
+    @property
+    def is_under_way(self) -> bool:
+        return self._lock.locked()
+
     async def to(self, weights: PublishedWeights) -> LoadReport:
         """One swap at a time. Must not be cancelled half way: shield it."""
         async with self._lock:

@@ -10,7 +10,7 @@ from cluster.live import open_live
 from cluster.loop import within
 from cluster.plan import Plan, make_plan, require
 from cluster.prepare import prepare
-from cluster.ray_session import connect, disconnect
+from cluster.ray_session import connect, cores_here, disconnect
 from cluster.session import Stage, close_all
 from configs.errors import UserError
 from configs.load import load
@@ -48,7 +48,9 @@ def evaluate_model(config: RunConfig) -> dict[str, Any]:
         try:
             display.progress("starting", "Ray")
             resources = connect(config)
-            plan = make_plan(config, gpus_seen=resources.gpus, with_learner=False)
+            plan = make_plan(
+                config, gpus_seen=resources.gpus, cores=cores_here(), with_learner=False
+            )
             require(plan, resources)
             display.progress("starting", "engines and judges")
             problems = prepared.source.heldout(config.eval.problems)

@@ -8,7 +8,7 @@ from typing import Any
 from cluster.live import open_live
 from cluster.plan import make_plan, require
 from cluster.prepare import needed_bytes, prepare
-from cluster.ray_session import connect, disconnect, require_free_port
+from cluster.ray_session import connect, cores_here, disconnect, require_free_port
 from cluster.run_dir import locate, require_space
 from cluster.train import Job, train
 from configs.schema import RunConfig
@@ -30,13 +30,14 @@ def launch(config: RunConfig, preset: str, *, resume: bool) -> tuple[dict[str, A
         try:
             display.progress("starting", "Ray")
             resources = connect(config)
-            plan = make_plan(config, gpus_seen=resources.gpus)
+            plan = make_plan(config, gpus_seen=resources.gpus, cores=cores_here())
             require(plan, resources)
             run_dir.create(config, preset)
             display.note(f"run directory: {run_dir.path}")
             job = Job(
                 config=config,
                 plan=plan,
+                resources=resources,
                 run_dir=run_dir,
                 prepared=prepared,
                 display=display,

@@ -15,7 +15,9 @@ from learner to generators, without passing through here.
     sync       published weights                           learn
     watch      the clock                                   the clock
 
-``learn`` is the finite clock: it ends the run. Any other loop that ends is a failure.
+``learn`` is the finite clock: it ends the run. Any other loop that ends is a failure. ``generate``
+is one loop for each engine there is just now; cluster/fleet.py has them, and what becomes of
+engines that die.
 """
 
 import asyncio
@@ -23,6 +25,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from cluster.bad_steps import BadSteps
@@ -51,9 +54,20 @@ class Queues(Protocol):
     async def published(self, version: int) -> None: ...
 
 
-class Generates(Protocol):
-    async def generate(self, ticket: Ticket) -> None: ...
-    async def load_weights(self, weights: PublishedWeights) -> "Loaded": ...
+class Engines(Protocol):
+    """All engines of the run, however many these are just now."""
+
+    async def generate(self, desk: "Desk") -> None:
+        """Write what the tickets ask for, for ever. Raises when no engine is left."""
+        ...
+
+    async def load(self, weights: PublishedWeights) -> Sequence["Loaded"]:
+        """Returns when all that write do so with these weights, and at least one does."""
+        ...
+
+    async def resize(self, wanted: int) -> None:
+        """Add engines, or let the last ones leave; returns at once."""
+        ...
 
 
 class Loaded(Protocol):
@@ -78,7 +92,8 @@ class Stepped(Protocol):
 
 class Learns(Protocol):
     async def step(self, lease: Lease) -> Stepped: ...
-    async def publish(self, version: int) -> PublishedWeights: ...
+    async def publish(self, version: int, *, whole: bool = False) -> PublishedWeights: ...
+    async def send(self, engines: int) -> None: ...
 
 
 class Reports(Protocol):
@@ -107,7 +122,7 @@ class Parts:
     config: RunConfig
     source: Draws
     queue: Queues
-    generators: Sequence[Generates]
+    engines: Engines
     learner: Learns
     reports: Reports
     checkpoint: Callable[[int, int], Awaitable[None]]
@@ -116,23 +131,48 @@ class Parts:
     """Give the learner the newest checkpoint's weights, as this version."""
     evaluate: Callable[[int], Awaitable[None]]
     """Evaluate the version that the engines hold."""
+    wanted_engines: Callable[[], int | None]
+    """How many engines somebody has asked for since it was last asked."""
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     """Set: finish the step under way, commit it, and end."""
     tickets: asyncio.Queue[Ticket] = field(default_factory=lambda: asyncio.Queue(maxsize=1))
     outbox: asyncio.Queue[PublishedWeights] = field(default_factory=lambda: asyncio.Queue(1))
+    version: int = 0
+    """What the learner holds."""
+    learner_turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Whoever asks the learner for anything has it: one call at a time, and of a known version."""
+    whole: PublishedWeights | None = None
+    """The last weights that were published in full because an engine could use nothing else."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """Where engines find what they are to do, and what they lack."""
+
+    tickets: asyncio.Queue[Ticket]
+    issue: Callable[[Ticket], Awaitable[int | None]]
+    """Leave to write a ticket again: the number of the attempt. None: it is settled after all."""
+    whole: Callable[[], Awaitable[PublishedWeights]]
+    """The learner's weights in full, in a file, for an engine that cannot use what was sent."""
+    send: Callable[[int], Awaitable[None]]
+    """Stream what was published last to that many engines, which are receiving it."""
 
 
 async def run(parts: Parts, *, start: int, reissue: Sequence[Issued]) -> int:
     """Train from version ``start``; returns the version reached. ``reissue``: tickets left over."""
+    parts.version = start
+    desk = Desk(
+        tickets=parts.tickets,
+        issue=parts.queue.issue,
+        whole=partial(_whole, parts),
+        send=partial(_send, parts),
+    )
     clock = asyncio.create_task(learn(parts, start), name="learn")
     others = [
+        asyncio.create_task(parts.engines.generate(desk), name="generate"),
         asyncio.create_task(feed(parts, reissue), name="feed"),
         asyncio.create_task(sync(parts, start), name="sync"),
         asyncio.create_task(watch(parts), name="watch"),
-        *(
-            asyncio.create_task(generate(parts, generator), name=f"generate {index}")
-            for index, generator in enumerate(parts.generators)
-        ),
     ]
     try:
         done, _ = await asyncio.wait([clock, *others], return_when=asyncio.FIRST_COMPLETED)
@@ -171,27 +211,6 @@ async def _hand_out(parts: Parts, ticket: Ticket) -> None:
         await parts.tickets.put(replace(ticket, attempt=attempt))
 
 
-async def generate(parts: Parts, generator: Generates) -> None:
-    """Keep one engine full: as many groups as it decodes at once, and as many again waiting."""
-    per_engine = parts.config.engine.max_num_seqs / parts.config.group_size
-    slots = asyncio.Semaphore(max(2, round(2 * per_engine)))
-    try:
-        async with asyncio.TaskGroup() as groups:
-            while True:
-                await slots.acquire()
-                ticket = await parts.tickets.get()
-                group = groups.create_task(
-                    within(
-                        generator.generate(ticket),
-                        parts.config.cluster.wait_timeout_s,
-                        f"the group of ticket {ticket.number}",
-                    )
-                )
-                group.add_done_callback(lambda _: slots.release())
-    except ExceptionGroup as failures:
-        raise failures.exceptions[0] from None
-
-
 async def learn(parts: Parts, start: int) -> int:
     """One optimizer step after another; returns the last version, published and committed."""
     config = parts.config
@@ -208,15 +227,18 @@ async def learn(parts: Parts, start: int) -> int:
             await parts.reports.ended(f"the data ended after {version} of {config.steps} steps")
             break
         leased = now_us()
-        metrics = await within(
-            parts.learner.step(lease), config.cluster.wait_timeout_s, f"optimizer step {version}"
-        )
-        await parts.queue.ack(lease, skipped=metrics.skipped)
-        stepped = now_us()
-        version += 1
-        goes_back = bad_steps.should_go_back(skipped=metrics.skipped, diverged=metrics.diverged)
-        if goes_back:
-            await parts.roll_back(version)
+        async with parts.learner_turn:
+            metrics = await within(
+                parts.learner.step(lease),
+                config.cluster.wait_timeout_s,
+                f"optimizer step {version}",
+            )
+            await parts.queue.ack(lease, skipped=metrics.skipped)
+            stepped = now_us()
+            version = parts.version = version + 1
+            goes_back = bad_steps.should_go_back(skipped=metrics.skipped, diverged=metrics.diverged)
+            if goes_back:
+                await parts.roll_back(version)
         if goes_back or version % config.sync_every == 0:
             await _publish(parts, version)
             published = version
@@ -225,12 +247,12 @@ async def learn(parts: Parts, start: int) -> int:
         )
         await parts.reports.stepped(lease, metrics, times)
         if version % config.checkpoint.every == 0 and bad_steps.in_a_row == 0:
-            await parts.checkpoint(version, end_ticket)
+            await _commit(parts, version, end_ticket)
             committed = version
     if published < version:
         await _publish(parts, version)
     if committed < version:
-        await parts.checkpoint(version, end_ticket)
+        await _commit(parts, version, end_ticket)
     await within(parts.outbox.join(), config.cluster.wait_timeout_s, "the engines' last weights")
     return version
 
@@ -251,10 +273,42 @@ async def _tell_source(parts: Parts, lease: Lease) -> None:
 async def _publish(parts: Parts, version: int) -> None:
     limit = parts.config.cluster.wait_timeout_s
     await within(parts.outbox.join(), limit, "the engines to take the weights before these")
-    weights = await within(
-        parts.learner.publish(version), limit, f"version {version} to be written"
-    )
+    async with parts.learner_turn:
+        weights = parts.whole
+        if weights is None or weights.version < version:
+            weights = await within(
+                parts.learner.publish(version), limit, f"version {version} to be written"
+            )
     await parts.outbox.put(weights)
+    if weights.is_streamed:  # they lie nowhere but in the learner, which must not change them
+        await within(parts.outbox.join(), limit, f"the engines to receive version {version}")
+
+
+async def _commit(parts: Parts, version: int, end_ticket: int) -> None:
+    async with parts.learner_turn:
+        await parts.checkpoint(version, end_ticket)
+
+
+async def _whole(parts: Parts) -> PublishedWeights:
+    """Between two steps of the learner, which may be one ahead of what was published last."""
+    async with parts.learner_turn:
+        version = parts.version
+        if parts.whole is None or parts.whole.version < version:
+            parts.whole = await within(
+                parts.learner.publish(version, whole=True),
+                parts.config.cluster.wait_timeout_s,
+                f"version {version} to be written in full",
+            )
+        return parts.whole
+
+
+async def _send(parts: Parts, engines: int) -> None:
+    async with parts.learner_turn:
+        await within(
+            parts.learner.send(engines),
+            parts.config.cluster.wait_timeout_s,
+            f"the learner to send its weights to {engines} engines",
+        )
 
 
 async def sync(parts: Parts, start: int) -> None:
@@ -264,7 +318,7 @@ async def sync(parts: Parts, start: int) -> None:
     while True:
         weights = await parts.outbox.get()
         loads = await within(
-            asyncio.gather(*(g.load_weights(weights) for g in parts.generators)),
+            parts.engines.load(weights),
             parts.config.cluster.wait_timeout_s,
             f"the engines to load version {weights.version}",
         )
@@ -279,6 +333,8 @@ async def sync(parts: Parts, start: int) -> None:
 async def watch(parts: Parts) -> None:
     while True:
         await parts.reports.heartbeat()
+        if (wanted := parts.wanted_engines()) is not None:
+            await parts.engines.resize(wanted)
         await asyncio.sleep(1)
 
 

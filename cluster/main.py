@@ -152,6 +152,17 @@ def confounders(
     typer.echo(json.dumps(found.as_dict()) if as_json else "\n".join(lines(found)))
 
 
+@app.command()
+def scale(
+    run: Annotated[Path, typer.Argument(help="The run directory of a run that is training.")],
+    engines: Annotated[int | None, typer.Argument(help="How many engines it is to have.")] = None,
+) -> None:
+    """Show the engines of a run, or add some, or let the last ones leave."""
+    from cluster.scale import ask, describe  # noqa: PLC0415  only this command needs it
+
+    typer.echo(describe(run) if engines is None else ask(run, engines))
+
+
 def main() -> None:
     """``python -m cluster.main tiny steps=3`` is ``train tiny steps=3``."""
     arguments = sys.argv[1:]
@@ -174,6 +185,7 @@ def _commands() -> list[str]:
         "verify",
         "replay",
         "confounders",
+        "scale",
     ]
 
 
@@ -193,13 +205,14 @@ def _train(config: RunConfig, preset: str, *, resume: bool) -> tuple[dict[str, A
 def _print_plan(config: RunConfig) -> None:
     from cluster.memory import memory_lines  # noqa: PLC0415
     from cluster.plan import batch_arithmetic, make_plan  # noqa: PLC0415
-    from cluster.ray_session import gpus_here  # noqa: PLC0415  heavy
+    from cluster.ray_session import cores_here, gpus_here  # noqa: PLC0415  heavy
 
-    plan = make_plan(config, gpus_seen=gpus_here())
+    plan = make_plan(config, gpus_seen=gpus_here(), cores=cores_here())
     typer.echo(dump(config))
     typer.echo(f"# placement on {plan.device}")
     for place in plan.places:
-        typer.echo(f"#   {place.name:12} {place.cpus:g} CPU  {place.gpus:g} GPU")
+        cores = f"  cores {','.join(map(str, place.cores))}" if place.cores else ""
+        typer.echo(f"#   {place.name:12} {place.cpus:g} CPU  {place.gpus:g} GPU{cores}")
     for line in [*batch_arithmetic(config), *memory_lines(config, plan.device)]:
         typer.echo(f"# {line}")
 

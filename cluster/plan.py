@@ -1,6 +1,7 @@
 """Which part runs where: configuration and resources in, a list of actors out. Pure."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from configs.errors import UserError
@@ -28,11 +29,15 @@ class Place:
     gpus: float
     turn: int | None = None
     """The nodes take turns: this one's position. None: wherever there is room."""
+    cores: tuple[int, ...] = ()
+    """Of its node, for it alone (``cluster.pin_cores``); empty: all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     device: Device
+    shares: tuple[tuple[int, ...], ...] | None
+    """Cores for ranks and then engines to be pinned to; None: nothing is pinned."""
     engines: tuple[Place, ...]
     ranks: tuple[Place, ...]
     judges: tuple[Place, ...]
@@ -52,19 +57,24 @@ class Plan:
         return sum(place.gpus for place in self.places)
 
 
-def make_plan(config: RunConfig, *, gpus_seen: float, with_learner: bool = True) -> Plan:
-    """Engines and learner on devices of their own; judges, queue and recorder need only a share."""
+def make_plan(
+    config: RunConfig, *, gpus_seen: float, cores: Sequence[int] = (), with_learner: bool = True
+) -> Plan:
+    """Engines and learner on devices of their own; judges, queue and recorder need only a share.
+
+    ``cores``: those that may be pinned to, if the configuration says so and the device is a CPU.
+    """
     wanted = config.cluster.device
     device: Device = wanted if wanted != "auto" else ("cuda" if gpus_seen else "cpu")
     gpu = 1.0 if device == "cuda" else 0.0
-    return Plan(
+    pins = config.cluster.pin_cores and device == "cpu"
+    shares = deal(cores, config.cluster.threads) if pins else None
+    plan = Plan(
         device=device,
-        engines=tuple(
-            Place(name=f"generator-{i}", cpus=1, gpus=gpu * config.engine.tensor_parallel)
-            for i in range(config.engine.num_engines)
-        ),
+        shares=shares,
+        engines=(Place(name="generator-0", cpus=1, gpus=gpu * config.engine.tensor_parallel),),
         ranks=tuple(
-            Place(name=f"learner-{i}", cpus=1, gpus=gpu)
+            Place(name=f"learner-{i}", cpus=1, gpus=gpu, cores=_nth(shares, i))
             for i in range(config.learner.world_size)
             if with_learner
         ),
@@ -74,6 +84,29 @@ def make_plan(config: RunConfig, *, gpus_seen: float, with_learner: bool = True)
         queue=Place(name="queue", cpus=0, gpus=0),
         recorder=Place(name="recorder", cpus=0, gpus=0),
     )
+    return with_engines(plan, config.engine.num_engines)
+
+
+def with_engines(plan: Plan, count: int) -> Plan:
+    """The same plan for another number of engines; those that stay keep their cores."""
+    return replace(plan, engines=tuple(engine_place(plan, i, seat=i) for i in range(count)))
+
+
+def engine_place(plan: Plan, number: int, *, seat: int) -> Place:
+    """For engine ``number``, on the cores of this seat."""
+    cores = _nth(plan.shares, len(plan.ranks) + seat)
+    return replace(plan.engines[0], name=f"generator-{number}", cores=cores)
+
+
+def deal(cores: Sequence[int], threads: int) -> tuple[tuple[int, ...], ...]:
+    """Whole shares of ``threads`` cores: ``deal([4, 5, 6], 2) == ((4, 5),)``."""
+    ordered = sorted(cores)
+    last = len(ordered) - threads
+    return tuple(tuple(ordered[i : i + threads]) for i in range(0, last + 1, threads))
+
+
+def _nth(shares: tuple[tuple[int, ...], ...] | None, index: int) -> tuple[int, ...]:
+    return shares[index] if shares is not None and index < len(shares) else ()
 
 
 def require(plan: Plan, resources: Resources) -> None:
@@ -88,6 +121,13 @@ def require(plan: Plan, resources: Resources) -> None:
                 f"learner ranks) and Ray has {there:g}. Lower engine.num_engines, "
                 f"engine.tensor_parallel or learner.world_size, or add nodes"
             )
+    if plan.shares is not None and len(plan.shares) < len(plan.engines) + len(plan.ranks):
+        raise PlanError(
+            f"cluster.pin_cores=true needs a share of cluster.threads cores for each of "
+            f"{len(plan.engines)} engines and {len(plan.ranks)} learner ranks, and the cores here "
+            f"make {len(plan.shares)}. Lower engine.num_engines or cluster.threads, or set "
+            f"cluster.pin_cores=false"
+        )
 
 
 def batch_arithmetic(config: RunConfig) -> list[str]:

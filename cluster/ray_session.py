@@ -33,9 +33,10 @@ def connect(config: RunConfig) -> Resources:
         except ConnectionError as error:
             raise _no_ray(address) from error
     else:
-        # Logical CPUs: on two cores an engine and a few learner ranks may well share.
+        # Logical CPUs: on two cores an engine and a few learner ranks may well share, and so may
+        # the engines that ``laconic scale`` adds, up to one more for every core.
         parts = config.engine.num_engines + config.learner.world_size
-        cpus = max(os.cpu_count() or 1, parts)
+        cpus = parts + (os.cpu_count() or 1)
         ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
     there = ray.cluster_resources()
     return Resources(cpus=there.get("CPU", 0.0), gpus=there.get("GPU", 0.0))
@@ -84,6 +85,11 @@ def gpus_here() -> float:
     if visible is not None:
         return float(len([device for device in visible.split(",") if device.strip()]))
     return float(len(list(Path("/proc/driver/nvidia/gpus").glob("*"))))
+
+
+def cores_here() -> tuple[int, ...]:
+    """Those that this process, and what it starts, may use."""
+    return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
 
 
 def actor_environment(config: RunConfig, plan: Plan) -> dict[str, str]:

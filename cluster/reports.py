@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -24,7 +24,6 @@ class Reports:
         *,
         recorder: Any,
         queue: Any,
-        generators: Sequence[Any],
         judges: Any,
         display: Display,
         tracker: Tracker,
@@ -33,7 +32,8 @@ class Reports:
         self._config = config
         self._recorder = recorder
         self._queue = queue
-        self._generators = generators
+        self.engines: Callable[[], list[dict[str, Any]]] = list
+        """A row for each engine, as it was when it was last heard of."""
         self._judges = judges
         self._judge_alarm = JudgeAlarm()
         self._display = display
@@ -96,24 +96,23 @@ class Reports:
         await self._recorder.step({**row, **rejected})
 
     async def synced(self, weights: PublishedWeights, loads: Sequence[Loaded]) -> None:
-        slowest = max(loads, key=lambda load: load.seconds)
-        self._sync = {"seconds": slowest.seconds, "stall_s": slowest.stall_s}
+        # None at all: those that had older weights are gone, and another one has joined with these.
+        slowest = max(loads, key=lambda load: load.seconds, default=None)
+        seconds, stall_s = (slowest.seconds, slowest.stall_s) if slowest else (0.0, 0.0)
+        self._sync = {"seconds": seconds, "stall_s": stall_s}
         await self._recorder.event(
             "published",
             version=weights.version,
             fingerprint=weights.fingerprint,
             bytes=weights.num_bytes,
-            seconds=slowest.seconds,
-            stall_s=slowest.stall_s,
+            seconds=seconds,
+            stall_s=stall_s,
+            engines=len(loads),
             in_flight=sum(load.in_flight for load in loads),
         )
 
     async def heartbeat(self) -> None:
-        counts, judges, *engines = await asyncio.gather(
-            self._queue.counts(),
-            self._judges.stats(),
-            *(generator.stats() for generator in self._generators),
-        )
+        counts, judges = await asyncio.gather(self._queue.counts(), self._judges.stats())
         await self._heed(judges)
         await self._recorder.state(
             {
@@ -121,9 +120,13 @@ class Reports:
                 "seconds": self.seconds,
                 "counts": asdict(counts),
                 "judges": asdict(judges),
-                "engines": [asdict(stats) for stats in engines],
+                "engines": self.engines(),
             }
         )
+
+    async def engines_changed(self, kind: str, note: str, **fields: Any) -> None:
+        self._display.note(note)
+        await self._recorder.event(kind, **fields)
 
     async def _heed(self, judges: PoolStats) -> None:
         alarm = self._judge_alarm.look(judges)

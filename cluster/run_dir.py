@@ -48,8 +48,8 @@ class RunDir:
             starts = self._read(RUN).get("starts", []) if self.is_resumed else []
             starts.append({"at": _utc(), "command": sys.argv, "pid": os.getpid()})
             run = {"name": self.path.name, "preset": preset, "starts": starts}
-            _replace(self.path / RESOLVED, dump(config))
-            _replace(self.path / RUN, json.dumps(run, indent=1))
+            replace_file(self.path / RESOLVED, dump(config))
+            replace_file(self.path / RUN, json.dumps(run, indent=1))
         except OSError as error:
             raise RunDirError(f"cannot write the run directory {self.path}: {error}") from error
 
@@ -67,10 +67,10 @@ class RunDir:
 
     def keep_evaluation(self, label: str, summary: dict[str, Any]) -> None:
         (self.path / "evals").mkdir(exist_ok=True)
-        _replace(self.path / f"evals/{label}.json", json.dumps(summary, indent=1))
+        replace_file(self.path / f"evals/{label}.json", json.dumps(summary, indent=1))
 
     def finish(self, summary: dict[str, Any]) -> None:
-        _replace(self.path / SUMMARY, json.dumps(summary, indent=1))
+        replace_file(self.path / SUMMARY, json.dumps(summary, indent=1))
 
     def _read(self, name: str) -> dict[str, Any]:
         try:
@@ -128,7 +128,7 @@ def _difference(key: str, old: Any, new: Any) -> tuple[str, Any, Any]:
     return key, old, new
 
 
-def _replace(path: Path, text: str) -> None:
+def replace_file(path: Path, text: str) -> None:
     """Never half a file: a new one takes the old one's place."""
     temporary = path.with_name(f"{path.name}.tmp")
     temporary.write_text(text)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,20 +11,25 @@ from typing import Any
 from actors.engine import make_vllm_engine
 from actors.judges import Judges
 from cluster.learner_group import LearnerGroup
-from cluster.plan import Place, Plan
+from cluster.plan import Place, Plan, Resources, engine_place, require, with_engines
 from cluster.prepare import Prepared
 from cluster.ray_session import actor_environment
 from cluster.run_dir import RunDir
-from cluster.spawn import kill, spawn
+from cluster.spawn import kill, processes, spawn
 from configs.schema import RunConfig
 
 CLOSE_S = 20
 """The whole teardown may take this long; then what is left is killed."""
 
+DISMISS_S = 5
+"""An engine that is given up may take this long to end its own processes."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actors:
+    staff: "Staff"
     generators: Sequence[Any]
+    """The first ones; later ``staff`` knows which there are."""
     judges: Judges
     queue: Any
     recorder: Any
@@ -37,7 +42,7 @@ class Actors:
 
     async def close(self) -> None:
         # The files last: the others may still have something to say.
-        await close_all([*self.generators, *self.ranks, *self.judges.members])
+        await close_all([*self.staff.engines, *self.ranks, *self.judges.members])
         await close_all([self.queue, self.recorder])
 
 
@@ -57,6 +62,7 @@ class Stage:
             num_cpus=where.cpus,
             num_gpus=where.gpus,
             turn=where.turn,
+            cores=where.cores,
             environment=actor_environment(self.config, self.plan),
             log_dir=self.log_dir,
         )
@@ -67,31 +73,64 @@ class Stage:
             [self.place(where, "actors.judge:Judge", *arguments) for where in self.plan.judges]
         )
 
+    def place_generator(self, number: int, seat: int, model_dir: str, judges: Judges) -> Any:
+        config, where = self.config, engine_place(self.plan, number, seat=seat)
+        make_engine = partial(
+            make_vllm_engine,
+            config.engine,
+            model_dir=model_dir,
+            device=self.plan.device,
+            threads=config.cluster.threads,
+            seed=config.seed + number,
+            trust_remote_code=config.model.trust_remote_code,
+            revision=config.model.revision,
+            cpu_cores=where.cores,
+            processed_logprobs=config.sampling.policy is not None,
+            sync=config.sync,
+        )
+        # What computes is a child, which pins itself; what collects may be anywhere.
+        anywhere = replace(where, cores=())
+        arguments = (where.name, make_engine, judges, config)
+        return self.place(anywhere, "actors.generator:Generator", *arguments)
+
     def place_generators(self, model_dir: str, judges: Judges) -> list[Any]:
-        config = self.config
-        generators = []
-        for index, where in enumerate(self.plan.engines):
-            make_engine = partial(
-                make_vllm_engine,
-                config.engine,
-                model_dir=model_dir,
-                device=self.plan.device,
-                threads=config.cluster.threads,
-                seed=config.seed + index,
-                trust_remote_code=config.model.trust_remote_code,
-                revision=config.model.revision,
-                processed_logprobs=config.sampling.policy is not None,
-                sync=config.sync,
-            )
-            generators.append(
-                self.place(
-                    where, "actors.generator:Generator", where.name, make_engine, judges, config
-                )
-            )
-        return generators
+        count = len(self.plan.engines)
+        return [self.place_generator(i, i, model_dir, judges) for i in range(count)]
 
 
-def spawn_all(config: RunConfig, plan: Plan, run_dir: RunDir, prepared: Prepared) -> Actors:
+class Staff:
+    """Starts engines and ends them while the run goes on; knows whose process may be there."""
+
+    def __init__(self, stage: Stage, resources: Resources, model_dir: str, judges: Judges) -> None:
+        self._stage = stage
+        self._resources = resources
+        self._model_dir = model_dir
+        self._judges = judges
+        self.engines = stage.place_generators(model_dir, judges)
+
+    def hire(self, number: int, seat: int) -> Any:
+        engine = self._stage.place_generator(number, seat, self._model_dir, self._judges)
+        self.engines.append(engine)
+        return engine
+
+    async def pid(self, engine: Any) -> int:
+        (pid,) = (await processes([engine])).values()
+        return pid
+
+    async def dismiss(self, engine: Any) -> None:
+        with suppress(RuntimeError, TimeoutError):
+            async with asyncio.timeout(DISMISS_S):
+                await engine.close()
+        kill(engine)
+        self.engines.remove(engine)
+
+    def require_room(self, engines: int) -> None:
+        require(with_engines(self._stage.plan, engines), self._resources)
+
+
+def spawn_all(
+    config: RunConfig, plan: Plan, resources: Resources, run_dir: RunDir, prepared: Prepared
+) -> Actors:
     """Every part of a training run. The slow ones first: their processes start while others do."""
     stage = Stage(config=config, plan=plan, log_dir=run_dir.path / "logs")
     recorder = stage.place(
@@ -106,14 +145,15 @@ def spawn_all(config: RunConfig, plan: Plan, run_dir: RunDir, prepared: Prepared
         prepared.keep_rejected,
     )
     judges = stage.place_judges(queue, recorder, keep_rejected=prepared.keep_rejected)
-    generators = stage.place_generators(prepared.model_dir, judges)
+    staff = Staff(stage, resources, prepared.model_dir, judges)
     models = (prepared.model_dir, prepared.teacher_dir)
     ranks = [
         stage.place(where, "learner.trainer:LearnerRank", index, config, queue, *models)
         for index, where in enumerate(plan.ranks)
     ]
     return Actors(
-        generators=generators,
+        staff=staff,
+        generators=tuple(staff.engines),
         judges=judges,
         queue=queue,
         recorder=recorder,

@@ -11,12 +11,19 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from actors.engine import EngineDied
+from configs.errors import PartDied
 from verifiers.parent import die_with_parent
 from verifiers.weights_file import WeightsRefused
 
 
 class ActorFailed(RuntimeError):
     """A part of the run died or refused; the message is the cause in one line."""
+
+
+class ActorDied(ActorFailed, PartDied):
+    """The process of the very part that was asked is gone. When a part behind it is, that is an
+    ``ActorFailed`` of it."""
 
 
 class Hosted:
@@ -26,9 +33,16 @@ class Hosted:
     """
 
     def __init__(
-        self, name: str, log_dir: str | None, class_path: str, args: tuple[Any, ...]
+        self,
+        name: str,
+        log_dir: str | None,
+        cores: tuple[int, ...],
+        class_path: str,
+        args: tuple[Any, ...],
     ) -> None:
         die_with_parent(os.getppid())  # the raylet, which dies with a private Ray's driver
+        if cores:
+            _pin(cores)  # before the class's libraries start threads, which then inherit it
         if log_dir is not None:
             _log_to(Path(log_dir) / f"{name}.log")
         module, _, class_name = class_path.partition(":")
@@ -64,7 +78,7 @@ class Remote:
                 raise _explained(self._name, method, error) from error
             except RayActorError as error:
                 reason = " ".join(str(error).split())[:300]
-                raise ActorFailed(f"{self._name} died during {method}: {reason}") from error
+                raise ActorDied(f"{self._name} died during {method}: {reason}") from error
 
         return call
 
@@ -76,15 +90,17 @@ def spawn(
     num_cpus: float,
     num_gpus: float = 0,
     turn: int | None = None,
+    cores: tuple[int, ...] = (),
     environment: dict[str, str] | None = None,
     log_dir: Path | None = None,
 ) -> Any:
-    """``spawn("actors.replay:ReplayQueue", …)``: the object, in a process of its own."""
+    """``spawn("actors.replay:ReplayQueue", …)``: the object, in a process of its own, on these
+    ``cores`` of its node when there are any."""
     options: dict[str, Any] = {"num_cpus": num_cpus, "num_gpus": num_gpus}
     if turn is not None:
         options["scheduling_strategy"] = _node_of(turn)
     actor = ray.remote(runtime_env={"env_vars": environment or {}}, **options)(Hosted)
-    handle = actor.remote(name, str(log_dir) if log_dir else None, class_path, args)
+    handle = actor.remote(name, str(log_dir) if log_dir else None, cores, class_path, args)
     return Remote(name, handle)
 
 
@@ -106,10 +122,21 @@ def kill(remote: Any) -> None:
 def _explained(name: str, method: str, error: RayTaskError) -> Exception:
     """A deadline or a refusal from deeper down keeps its own words; the rest says where it was."""
     cause = error.cause if isinstance(error.cause, Exception) else error
-    if isinstance(cause, (ActorFailed, TimeoutError, WeightsRefused)):
-        return type(cause)(str(cause).splitlines()[0])
+    if isinstance(cause, ActorFailed):  # of a part behind this one, which itself goes on
+        return ActorFailed(_first_line(cause))
+    if isinstance(cause, (EngineDied, TimeoutError, WeightsRefused)):
+        return type(cause)(_first_line(cause))
     words = " ".join(str(cause).split()) or type(cause).__name__
     return ActorFailed(f"{name} failed in {method}: {type(cause).__name__}: {words[:500]}")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _pin(cores: tuple[int, ...]) -> None:
+    for thread in os.listdir("/proc/self/task"):
+        os.sched_setaffinity(int(thread), cores)
 
 
 def _log_to(path: Path) -> None:

@@ -11,12 +11,14 @@ from typing import Any
 from actors.curriculum import Curriculum
 from actors.replay import Opened
 from cluster.checkpoint import CURRICULUM, Checkpoint, CheckpointStore, TrainState
+from cluster.fleet import Fleet
 from cluster.live import Display
 from cluster.loop import Parts, run, within
-from cluster.plan import Plan
+from cluster.plan import Plan, Resources
 from cluster.prepare import Prepared
 from cluster.reports import Reports
 from cluster.run_dir import RunDir
+from cluster.scale import Control
 from cluster.session import Actors, spawn_all
 from cluster.spawn import processes
 from cluster.tracker import Tracker
@@ -32,6 +34,7 @@ class Job:
 
     config: RunConfig
     plan: Plan
+    resources: Resources
     run_dir: RunDir
     prepared: Prepared
     display: Display
@@ -39,7 +42,7 @@ class Job:
 
 async def train(job: Job) -> dict[str, Any]:
     """The whole run; returns what ``summary.json`` holds. Ray is connected already."""
-    actors = spawn_all(job.config, job.plan, job.run_dir, job.prepared)
+    actors = spawn_all(job.config, job.plan, job.resources, job.run_dir, job.prepared)
     tracker = Tracker(
         job.config.wandb, job.run_dir.path, job.run_dir.path.name, job.config.model_dump()
     )
@@ -69,12 +72,13 @@ class Run:
             job.config,
             recorder=actors.recorder,
             queue=actors.queue,
-            generators=actors.generators,
             judges=actors.judges,
             display=job.display,
             tracker=tracker,
             seconds_before=job.run_dir.seconds_before() if job.run_dir.is_resumed else 0.0,
         )
+        self._fleet = Fleet(job.config, actors.staff, self._reports, actors.generators)
+        self._reports.engines = self._fleet.rows
 
     async def go(self) -> dict[str, Any]:
         checkpoint = self._newest_checkpoint()
@@ -89,12 +93,13 @@ class Run:
             config=self._config,
             source=self._curriculum,
             queue=self._actors.queue,
-            generators=self._actors.generators,
+            engines=self._fleet,
             learner=self._learner,
             reports=self._reports,
             checkpoint=self._checkpoint,
             roll_back=self._roll_back,
             evaluate=self._evaluate,
+            wanted_engines=Control(self._job.run_dir.path).wanted_engines,
         )
         _stop_on_signal(parts.stop, self._job.display)
         self._reports.phase = "training"
@@ -160,7 +165,7 @@ class Run:
         if self._heldout and self._job.run_dir.evaluation("before") is None:
             await self._evaluate(0)
         weights = await self._learner.publish(step)
-        await asyncio.gather(*(g.load_weights(weights) for g in self._actors.generators))
+        await self._fleet.begin(weights)
         self._job.display.note(f"resumed at step {step} of {self._config.steps}")
 
     async def _checkpoint(self, version: int, end_ticket: int) -> None:
@@ -203,7 +208,7 @@ class Run:
             "evaluating", f"version {version}, {len(self._heldout)} problems"
         )
         samples, summary = await within(
-            evaluate(self._actors.generators, self._heldout, self._config),
+            evaluate([self._fleet], self._heldout, self._config),
             self._config.cluster.wait_timeout_s,
             f"the evaluation of version {version}",
         )

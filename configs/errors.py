@@ -1,4 +1,9 @@
-"""What the user can mend."""
+"""What the user can mend, and what the run can."""
+
+
+class PartDied(RuntimeError):
+    """The part that was asked is gone and answers nothing any more. Not that it refused, or that
+    something behind it failed: another part of the same kind may be asked instead."""
 
 
 class UserError(ValueError):

@@ -97,7 +97,6 @@ async def test_the_run_says_that_its_judges_fail():
         ),
         recorder=recorder,
         queue=Teller(counts=NOTHING),
-        generators=[],
         judges=judges,
         display=display,  # pyright: ignore[reportArgumentType]
         tracker=Teller(),  # pyright: ignore[reportArgumentType]

@@ -13,6 +13,7 @@ from actors.curriculum import Curriculum
 from actors.replay import ReplayQueue
 from cluster import loop
 from cluster.bad_steps import BadSteps
+from cluster.fleet import Fleet
 from cluster.loop import Parts
 from configs.errors import UserError
 from configs.load import load
@@ -50,6 +51,11 @@ class Load:
 
 
 @dataclass(frozen=True)
+class Stats:
+    stalled_s: float = 0.0
+
+
+@dataclass(frozen=True)
 class Metrics:
     skipped: bool = False
     diverged: bool = False
@@ -63,6 +69,14 @@ class Generator:
         self.log = log
         self.accepted = accepted
         self.version = 0
+
+    async def start(self) -> None: ...
+
+    async def stats(self) -> Stats:
+        return Stats()
+
+    async def evaluate(self, problem: Problem, count: int, sampling: Any) -> tuple[Any, ...]:
+        return ()
 
     async def generate(self, ticket: Ticket) -> None:
         number, version = ticket.number, self.version
@@ -98,8 +112,11 @@ class Learner:
         is_bad = lease.step in self.bad
         return Metrics(skipped=self.skip or is_bad, diverged=is_bad)
 
-    async def publish(self, version: int) -> PublishedWeights:
+    async def publish(self, version: int, *, whole: bool = False) -> PublishedWeights:
         return PublishedWeights(version=version, fingerprint="", num_tensors=0, num_bytes=0)
+
+    async def send(self, engines: int) -> None:
+        raise AssertionError("nothing is streamed here")
 
 
 class Reports:
@@ -107,6 +124,11 @@ class Reports:
         self.hungry: list[Lease] = []
         self.why: list[str] = []
         self.alarms: list[tuple[int, str]] = []
+        self.engines: list[tuple[str, dict[str, Any]]] = []
+
+    async def engines_changed(self, kind: str, note: str, **fields: Any) -> None:
+        assert "\n" not in note
+        self.engines.append((kind, fields))
 
     async def waiting(self, lease: Lease) -> None:
         self.hungry.append(lease)
@@ -125,6 +147,21 @@ class Reports:
         self.why.append(why)
 
 
+class Staff:
+    """Nobody else is to be had."""
+
+    def hire(self, number: int, seat: int) -> Any:
+        raise RuntimeError("no engine is to be had")
+
+    async def pid(self, engine: Any) -> int:
+        return 1
+
+    async def dismiss(self, engine: Any) -> None: ...
+
+    def require_room(self, engines: int) -> None:
+        raise UserError("there is no room")
+
+
 class World:
     """A whole run in one process; only engine and learner are fakes."""
 
@@ -133,8 +170,9 @@ class World:
         folder: Path,
         *settings: str,
         source: Source | None = None,
-        writer: Callable[..., Generator] | None = None,
+        writer: Callable[..., Any] | None = None,
         reader: Callable[..., Learner] | None = None,
+        staff: Any = None,
         **fakes: Any,
     ) -> None:
         small = ["batch.problems=2", "sampling.group_size=2", "debug=true", "checkpoint.every=2"]
@@ -150,16 +188,18 @@ class World:
         ]
         self.reports = Reports()
         self.curriculum = Curriculum(source or Source(), self.config)
+        self.fleet = Fleet(self.config, staff or Staff(), self.reports, self.generators)
         self.parts = Parts(
             config=self.config,
             source=self.curriculum,
             queue=self.queue,
-            generators=self.generators,
+            engines=self.fleet,
             learner=self.learner,
             reports=self.reports,
             checkpoint=self.checkpoint,
             roll_back=self.roll_back,
             evaluate=self.evaluate,
+            wanted_engines=lambda: None,
         )
 
     async def checkpoint(self, version: int, end_ticket: int) -> None:
@@ -293,7 +333,7 @@ async def test_a_part_that_fails_ends_the_run_with_its_own_words(tmp_path: Path)
 
 
 async def test_a_learner_that_hangs_is_named(tmp_path: Path):
-    world = World(tmp_path, "cluster.wait_timeout_s=0.05", learner={"delay_s": 60})
+    world = World(tmp_path, "cluster.wait_timeout_s=0.4", learner={"delay_s": 60})
 
     with pytest.raises(TimeoutError, match=r"waited 0 s for optimizer step 0"):
         await world.run()
@@ -340,12 +380,12 @@ async def test_bad_steps_in_a_row_take_the_learner_back_and_that_is_published(tm
 
     assert await world.run() == 6
 
-    assert [line for line in world.log if line.startswith(("step", "roll", "load"))] == [
-        "step 0", "step 1", "load 2",
-        "step 2", "roll back for 3", "load 3",
-        "step 3", "load 4",
-        "step 4", "step 5", "load 6",
+    assert [line for line in world.log if line.startswith(("step", "roll"))] == [
+        "step 0", "step 1", "step 2", "roll back for 3", "step 3", "step 4", "step 5",
     ]  # fmt: skip
+    loads = [line for line in world.log if line.startswith("load")]
+    assert loads == ["load 2", "load 3", "load 4", "load 6"]
+    assert world.log.index("roll back for 3") < world.log.index("load 3")
     taken = [(lease.first_ticket, lease.end_ticket) for lease in world.learner.leases]
     assert taken == [(2 * step, 2 * step + 2) for step in range(6)]
     counts = await world.queue.counts()

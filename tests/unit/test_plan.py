@@ -2,7 +2,16 @@
 
 import pytest
 
-from cluster.plan import PlanError, Resources, batch_arithmetic, make_plan, require
+from cluster.plan import (
+    PlanError,
+    Resources,
+    batch_arithmetic,
+    deal,
+    engine_place,
+    make_plan,
+    require,
+    with_engines,
+)
 from configs.load import load
 
 
@@ -25,6 +34,47 @@ def test_too_few_devices_are_named_with_the_way_out(cpus: int, gpus: int, what: 
 
     with pytest.raises(PlanError, match=rf"needs {what} .* Lower engine\.num_engines"):
         require(plan, Resources(cpus=cpus, gpus=gpus))
+
+
+PINNED = ["cluster.pin_cores=true", "engine.num_engines=2", "cluster.threads=2"]
+PLENTY = Resources(cpus=99, gpus=0)
+
+
+def test_ranks_and_engines_get_cores_of_their_own():
+    plan = make_plan(load("tiny", PINNED), gpus_seen=0, cores=[9, 3, 4, 5, 6, 7, 8])
+
+    require(plan, PLENTY)
+
+    dealt = {place.name: place.cores for place in plan.places if place.cores}
+    assert dealt == {"learner-0": (3, 4), "generator-0": (5, 6), "generator-1": (7, 8)}
+    assert deal([0, 1, 2], 2) == ((0, 1),)
+
+
+def test_whoever_takes_over_a_seat_takes_over_its_cores():
+    plan = make_plan(load("tiny", PINNED), gpus_seen=0, cores=range(6))
+
+    place = engine_place(plan, 7, seat=1)
+
+    assert (place.name, place.cores) == ("generator-7", plan.engines[1].cores)
+
+
+def test_too_few_cores_are_told_with_the_way_out_at_the_start_and_when_engines_are_added():
+    config = load("tiny", PINNED)
+    for plan in (
+        make_plan(config, gpus_seen=0, cores=range(5)),
+        with_engines(make_plan(config, gpus_seen=0, cores=range(6)), 3),
+    ):
+        with pytest.raises(PlanError, match=r"pin_cores=true needs .*set cluster\.pin_cores=false"):
+            require(plan, PLENTY)
+
+
+def test_nothing_is_pinned_on_a_gpu_or_without_being_asked_to():
+    on_gpu = make_plan(load("tiny", [*PINNED, "cluster.device=cuda"]), gpus_seen=3, cores=[0])
+    not_asked = make_plan(load("tiny", []), gpus_seen=0, cores=[0])
+
+    for plan in (on_gpu, not_asked):
+        require(plan, Resources(cpus=99, gpus=99))
+        assert not any(place.cores for place in plan.places)
 
 
 def test_the_arithmetic_names_what_a_step_asks_for():

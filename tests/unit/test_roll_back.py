@@ -49,6 +49,7 @@ class World:
             learner=self.learner,
             recorder=self.recorder,
             queue=self.queue,
+            staff=None,
             generators=(),
             judges=None,
         )

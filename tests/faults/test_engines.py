@@ -1,0 +1,241 @@
+"""Engines of a real run are killed, hung, added and removed while it trains.
+
+One run for all tests, in their order: each takes it over with two engines and leaves it with two.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from configs.run_files import read_jsonl
+from tests.integration.conftest import Laconic, World, command, laconic, world
+from tests.integration.runs import (
+    Account,
+    events,
+    is_alive,
+    processes,
+    records,
+    wait_until,
+)
+
+__all__ = ["laconic", "world"]  # the fixtures
+
+START_S = 120
+"""An engine that starts imports vLLM: some 20 s on two idle cores."""
+
+BACK_S = 60 + START_S
+
+HANG_S = 20
+"""``cluster.engine_timeout_s``; the first batch of an engine computes nothing for some seconds."""
+
+SWAP_S = 8
+"""``sync.timeout_s``"""
+
+
+@dataclass
+class Live:
+    folder: Path
+    driver: subprocess.Popen[bytes]
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        return events(self.folder, kind)
+
+    def serving(self) -> dict[str, dict[str, Any]]:
+        state = json.loads((self.folder / "state.json").read_text())
+        return {row["name"]: row for row in state["engines"] if row["state"] == "serving"}
+
+    def pid(self, name: str) -> int:
+        joined = {event["name"]: event["pid"] for event in self.events("engine_joined")}
+        return (processes(self.folder) | joined)[name]
+
+    def core(self, name: str) -> int:
+        """vLLM's process that computes, a child of the engine's."""
+        children = Path(f"/proc/{self.pid(name)}/task")
+        pids = [
+            int(p) for task in children.iterdir() for p in (task / "children").read_text().split()
+        ]
+        return max(pids, key=lambda pid: int(Path(f"/proc/{pid}/statm").read_text().split()[1]))
+
+    def wait(self, ready: Callable[[], Any], what: str, timeout_s: float) -> Any:
+        def alive_and_ready() -> Any:
+            assert self.driver.poll() is None, f"the run ended: {self.driver.returncode}"
+            return ready()
+
+        return wait_until(alive_and_ready, what, timeout_s)
+
+    def wait_for_steps(self, number: int) -> None:
+        before = len(records(self.folder, "ack"))
+        self.wait(
+            lambda: len(records(self.folder, "ack")) >= before + number, f"{number} steps", 120
+        )
+
+    def wait_for_two(self) -> None:
+        self.wait(lambda: len(self.serving()) == 2, "two engines that serve", BACK_S)
+
+
+@pytest.fixture(scope="module")
+def live(world: World) -> Iterator[Live]:
+    folder = world.run_dir("engines")
+    settings = [
+        *world.settings, "name=engines", "steps=5000", "max_lag=1", "checkpoint.every=1000",
+        "cluster.engine_restarts=8", f"cluster.engine_timeout_s={HANG_S}",
+        f"sync.timeout_s={SWAP_S}",
+    ]  # fmt: skip
+    driver = subprocess.Popen(command("train", "tiny", *settings))
+    run = Live(folder, driver)
+    try:
+        run.wait(lambda: (folder / "metrics.jsonl").exists(), "the first step", 240)
+        yield run
+    finally:
+        driver.kill()
+        driver.wait()
+
+
+def test_an_engine_that_is_asked_for_joins_and_takes_tickets(live: Live, laconic: Laconic):
+    asked = laconic("scale", str(live.folder), "2")
+    assert asked.returncode == 0
+
+    [joined] = live.wait(lambda: live.events("engine_joined"), "the second engine", BACK_S)
+
+    assert joined["name"] == "generator-1"
+    live.wait_for_two()
+    live.wait(lambda: live.serving()["generator-1"]["requests_done"] > 0, "its first group", 60)
+    shown = laconic("scale", str(live.folder))
+    assert [line.split()[:2] for line in shown.stdout.splitlines()] == [
+        ["generator-0", "serving"],
+        ["generator-1", "serving"],
+    ]
+
+
+def test_more_engines_than_ray_has_room_for_are_refused_and_the_run_goes_on(
+    live: Live, laconic: Laconic
+):
+    asked = laconic("scale", str(live.folder), "99")
+    assert asked.returncode == 0
+
+    [refused] = live.wait(lambda: live.events("scale_refused"), "the refusal", 30)
+
+    assert refused["wanted"] == 99
+    assert laconic("scale", str(live.folder), "0").returncode == 2
+    assert len(live.serving()) == 2
+
+
+def kill_while_it_writes(live: Live, name: str) -> None:
+    live.wait(lambda: live.serving()[name]["running"] > 0, "the engine to write", 60)
+    os.kill(live.pid(name), signal.SIGKILL)
+
+
+def kill_its_core_while_it_writes(live: Live, name: str) -> None:
+    live.wait(lambda: live.serving()[name]["running"] > 0, "the engine to write", 60)
+    os.kill(live.core(name), signal.SIGKILL)
+
+
+def stop_while_it_writes(live: Live, name: str) -> None:
+    live.wait(lambda: live.serving()[name]["running"] > 0, "the engine to write", 60)
+    os.kill(live.pid(name), signal.SIGSTOP)
+
+
+def stop_its_core_before_a_swap(live: Live, name: str) -> None:
+    """The learner stands still with a batch before it: it will step and publish come what may."""
+    learner = processes(live.folder)["learner-0"]
+    os.kill(learner, signal.SIGSTOP)
+    live.wait(lambda: is_quiet(live), "the engines to have nothing left to write", 60)
+    os.kill(live.core(name), signal.SIGSTOP)
+    os.kill(learner, signal.SIGCONT)
+
+
+def kill_in_a_swap(live: Live, name: str) -> None:
+    stop_its_core_before_a_swap(live, name)
+    newest = max(event["version"] for event in live.events("published"))
+    [other] = set(live.serving()) - {name}
+    live.wait(
+        lambda: live.serving()[other]["version"] > newest, "the other to have the next version", 60
+    )
+    os.kill(live.pid(name), signal.SIGKILL)
+
+
+def is_quiet(live: Live) -> bool:
+    """While the learner stands still the gate is shut; soon nothing more is out."""
+    before = len(Account(live.folder).issued)
+    time.sleep(1.5)
+    account = Account(live.folder)
+    return not account.running and len(account.issued) == before
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        (kill_while_it_writes, "died during"),
+        (kill_its_core_while_it_writes, "process died"),
+        (kill_in_a_swap, "died during load_weights"),
+        (stop_its_core_before_a_swap, f"waited {SWAP_S} s for generator-"),
+        (stop_while_it_writes, f"said nothing for {HANG_S} s"),
+    ],
+)
+def test_a_lost_engine_is_back_at_the_newest_version(
+    live: Live, how: Callable[[Live, str], None], why: str
+):
+    live.wait_for_two()
+    before = {kind: len(live.events(kind)) for kind in ("engine_lost", "engine_joined")}
+    name = max(live.serving(), key=lambda name: int(name.split("-")[1]))
+    [other] = set(live.serving()) - {name}
+    pid, core = live.pid(name), live.core(name)
+
+    how(live, name)
+
+    lost = live.wait(lambda: live.events("engine_lost")[before["engine_lost"] :], "the loss", 60)
+    joined = live.wait(
+        lambda: live.events("engine_joined")[before["engine_joined"] :], "another one", BACK_S
+    )
+    assert [event["name"] for event in lost] == [name]
+    assert why in lost[0]["why"]
+    assert len(joined) == 1
+    assert (joined[0]["at_us"] - lost[0]["at_us"]) / 1e6 < 60 + joined[0]["seconds"]
+    live.wait_for_steps(2)
+    live.wait_for_two()
+    newest = max(event["version"] for event in live.events("published"))
+    versions = [row["version"] for row in live.serving().values()]
+    assert min(versions) >= newest - 1
+    assert joined[0]["version"] >= max(
+        event["version"] for event in live.events("published")
+        if event["at_us"] < joined[0]["at_us"] - 1e6 * SWAP_S
+    )  # fmt: skip
+    assert other in live.serving()
+    wait_until(lambda: not is_alive(pid) and not is_alive(core), "its processes to be gone", 30)
+
+
+def test_the_last_engine_leaves_when_it_is_told_to(live: Live, laconic: Laconic):
+    live.wait_for_two()
+    last = max(live.serving(), key=lambda name: int(name.split("-")[1]))
+
+    laconic("scale", str(live.folder), "1")
+
+    [left] = live.wait(lambda: live.events("engine_left"), "it to leave", 90)
+    assert left["name"] == last
+    live.wait_for_steps(2)
+    assert len(live.serving()) == 1
+
+
+def test_at_the_end_nothing_is_lost_and_nothing_was_done_twice(live: Live):
+    live.driver.send_signal(signal.SIGTERM)
+    assert live.driver.wait(timeout=90) == 75
+
+    account = Account(live.folder)
+    steps = len(list(read_jsonl(live.folder / "metrics.jsonl")))
+    assert sorted(account.steps) == list(range(steps))
+    assert account.trained_tickets == list(range(4 * steps))
+    outcomes = account.outcomes
+    assert outcomes["accepted"] == account.trained + account.queued + account.dropped.total()
+    assert outcomes.total() == 8 * len(account.settled)
+    assert len(account.issued) == len(account.settled) + len(account.running)
+    assert max(account.issued.values()) > 0
+    versions = [event["version"] for event in live.events("published")]
+    assert versions == list(range(1, steps + 1))
