@@ -158,7 +158,7 @@ async def test_a_rollout_that_is_doomed_and_goes_on_says_how_likely_that_was():
 
 async def test_a_context_that_ends_before_the_question_ends_the_response():
     engine = FakeEngine(("x" * 50,))
-    write = await writing(engine, Accepting(), *DOOMED)
+    write = await writing(engine, Accepting(), *DOOMED, "economy.doomed_continue=0")
 
     (completion,) = (await write(size=1, problem=make_problem(num_prompt_tokens=694))).completions
 
