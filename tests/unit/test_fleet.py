@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 
 from cluster import fleet
 from configs.errors import PartDied, UserError
+from tests.fakes import make_problem
 from tests.unit import test_loop
-from tests.unit.test_loop import Load, Stats, problem
+from tests.unit.test_loop import Load, Stats
 from verifiers.types import PublishedWeights, Ticket
 from verifiers.weights_file import WeightsRefused
 
@@ -323,10 +325,7 @@ async def test_a_refused_file_comes_once_more_in_full_and_who_refuses_that_is_lo
             if whole:
                 wholes.append(version)
             published = await super().publish(version)
-            return PublishedWeights(
-                version=published.version, path="whole" if whole else "", fingerprint="",
-                num_tensors=0, num_bytes=0,
-            )  # fmt: skip
+            return replace(published, fingerprint="whole" if whole else "")
 
     wholes = whole
     world = World(tmp_path, "steps=4", "max_lag=1", engines=3)
@@ -337,7 +336,7 @@ async def test_a_refused_file_comes_once_more_in_full_and_who_refuses_that_is_lo
         load = engine.load_weights
 
         async def load_weights(weights: PublishedWeights) -> Load:
-            if weights.version == 2 and not (only_parts and weights.path == "whole"):
+            if weights.version == 2 and not (only_parts and weights.fingerprint == "whole"):
                 raise WeightsRefused("its base is missing")
             return await load(weights)
 
@@ -362,15 +361,14 @@ async def test_streamed_weights_are_sent_while_they_are_received_and_before_the_
     class Learner(test_loop.Learner):
         async def publish(self, version: int, *, whole: bool = False) -> PublishedWeights:
             self.log.append(f"publish {version}{' whole' if whole else ''}")
-            return PublishedWeights(
-                version=version, path="", fingerprint="", num_tensors=0, num_bytes=0,
-                is_streamed=not whole,
-            )  # fmt: skip
+            self.published = await super().publish(version)
+            return replace(self.published, is_streamed=not whole)
 
-        async def send(self, weights: PublishedWeights) -> None:
-            self.log.append(f"send {weights.version}")
+        async def send(self, engines: int) -> None:
+            assert engines == 1
+            self.log.append(f"send {self.published.version}")
             await asyncio.sleep(0.002)
-            self.log.append(f"sent {weights.version}")
+            self.log.append(f"sent {self.published.version}")
 
     world = World(tmp_path, "steps=6", "max_lag=1", engines=1)
     world.parts.learner = world.learner = Learner(world.log)
@@ -394,13 +392,13 @@ async def test_an_evaluation_asks_the_others_what_a_lost_engine_was_asked(tmp_pa
     sampling: Any = None
 
     answers = await asyncio.gather(
-        *(world.fleet.evaluate(problem(number), 1, sampling) for number in range(6))
+        *(world.fleet.evaluate(make_problem(f"p{number}"), 1, sampling) for number in range(6))
     )
 
     assert answers == [(f"p{number}", "generator-1") for number in range(6)]
     world.engines[1].fails["evaluate"] = PartDied("it died too")
     with pytest.raises(RuntimeError, match=r"no engine is left.*generator-0: it died"):
-        await world.fleet.evaluate(problem(0), 1, sampling)
+        await world.fleet.evaluate(make_problem("p0"), 1, sampling)
 
 
 async def test_a_silent_engine_shows_what_it_said_last_and_for_how_long_it_has_been_silent(
