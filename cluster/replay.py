@@ -7,31 +7,20 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
+from cluster.recorded import COLUMNS, Recorded, Row
 from configs.errors import UserError
 from configs.load import load_filter, load_resolved
 from configs.run_files import RESOLVED, latest_rollouts, read_table
 from configs.schema import RunConfig
-from verifiers.filters import GUARDS
 from verifiers.steps import Step, bind_steps, decide_group
-from verifiers.types import Abort, Check, Completion, Decision, Verdict
-
-Row = Mapping[str, Any]
+from verifiers.types import Decision
 
 NOTE = "replays recorded rollouts, does not predict training"
 KEYS = ("filter.length_budget", "filter.steps")
 FIXED = "budget.kind=fixed"
 """What can be changed: no other key decides over rollouts that are already written."""
-
-OF_DECIDE = 3
-"""Checks that ``verifiers.filters.decide`` makes of every rollout, before a judge's scores."""
-
-COLUMNS = (
-    *("rollout_id", "group_id", "sample", "problem_id", "budget", "max_tokens", "n_tokens"),
-    *("finish_reason", "answer", "verdict", "filters", "reason", "logp_mean"),
-    *("is_expert", "origin", "first_version", "last_version"),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,35 +83,32 @@ def replay(run_dir: Path, settings: list[str]) -> Replay:
     rows: list[Row] = latest_rollouts(run_dir).select(COLUMNS).to_pylist()
     if not rows:
         raise UserError(f"{run_dir} has recorded no rollout yet")
-    wants_texts = recorded.reading + changed.reading
-    texts = _texts(run_dir) if wants_texts else {}
+    texts = _texts(run_dir) if recorded.reading or changed.reading else {}
     groups = _groups(rows)
     if changed.reading:
-        if not texts:
-            raise UserError(
-                f"filter.steps {changed.reading[0]!r} reads texts, and this run kept none "
-                f"(recorder.text={config.recorder.text}); leave it out with --set filter.steps=[]"
-            )
-        groups = [g for g in groups if all(row["rollout_id"] in texts for row in g)]
-    known = _Recorded(steps=recorded.steps, texts=texts)
-    can_agree = not recorded.reading or all(r["rollout_id"] in texts for g in groups for r in g)
-    decisions = _decide(groups, known, changed)
-    same = _decide(groups, known, recorded) if can_agree else {}
+        _require_texts(texts, changed.reading[0], config)
+        groups = [group for group in groups if _have_texts(group, texts)]
+    known = Recorded(steps=recorded.steps, texts=texts)
     used = [row for group in groups for row in group]
     before = {row["rollout_id"]: row["reason"] for row in used}
+    decisions = _decide(groups, known, changed)
     after = {name: decision.reason for name, decision in decisions.items()}
+    agreeing = None
+    if not recorded.reading or _have_texts(used, texts):
+        again = _decide(groups, known, recorded)
+        agreeing = sum(again[name].reason == reason for name, reason in before.items())
     return Replay(
         rollouts=len(used),
         left_out=len(rows) - len(used),
-        agreeing=sum(same[name].reason == before[name] for name in before) if can_agree else None,
+        agreeing=agreeing,
         before=_kept(used, before),
         after=_kept(used, after),
         not_observed=sum(_is_cut_off(row, changed) for row in used),
         decisions=decisions,
         changed=tuple(
-            {"rollout_id": name, "before": before[name], "after": after[name]}
-            for name in before
-            if before[name] != after[name]
+            {"rollout_id": name, "before": reason, "after": after[name]}
+            for name, reason in before.items()
+            if reason != after[name]
         ),
     )
 
@@ -170,6 +156,18 @@ def _texts(run_dir: Path) -> dict[str, str]:
     return dict(zip(table["rollout_id"].to_pylist(), table["text"].to_pylist(), strict=True))
 
 
+def _require_texts(texts: Mapping[str, str], step: str, config: RunConfig) -> None:
+    if not texts:
+        raise UserError(
+            f"filter.steps {step!r} reads texts, and this run kept none "
+            f"(recorder.text={config.recorder.text}); leave it out with --set filter.steps=[]"
+        )
+
+
+def _have_texts(rows: Sequence[Row], texts: Mapping[str, str]) -> bool:
+    return all(row["rollout_id"] in texts for row in rows)
+
+
 def _groups(rows: Sequence[Row]) -> list[list[Row]]:
     groups: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
@@ -177,62 +175,7 @@ def _groups(rows: Sequence[Row]) -> list[list[Row]]:
     return [sorted(group, key=lambda row: row["sample"]) for group in groups.values()]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Recorded:
-    """Reads completions and verdicts back out of rows."""
-
-    steps: tuple[Step, ...]
-    """Of the run."""
-    texts: Mapping[str, str]
-
-    def completion(self, row: Row) -> Completion:
-        return Completion(
-            text=self.texts.get(row["rollout_id"], ""),
-            token_ids=(0,) * row["n_tokens"],  # a decision looks at no token, only at their number
-            finish_reason=row["finish_reason"],
-            first_version=row["first_version"],
-            last_version=row["last_version"],
-            start_us=0,
-            end_us=0,
-            is_expert=bool(row["is_expert"]),
-            origin=row["origin"] or "self",
-            aborted_by=row["reason"] if row["reason"] in get_args(Abort) else None,
-            score=self._score(row),
-        )
-
-    def verdict(self, row: Row) -> Verdict:
-        end = len(row["filters"]) - len(self._of_steps(row))
-        return Verdict(
-            status=row["verdict"],
-            extracted=row["answer"],
-            reason=row["reason"] if row["reason"] in GUARDS else "",
-            scores={check["name"]: check["value"] for check in row["filters"][OF_DECIDE:end]},
-        )
-
-    def limits(self, group: Sequence[Row]) -> dict[str, float]:
-        """Thresholds that the run followed, as the group's ticket had them."""
-        following = {step.name for step in self.steps if step.quantile is not None}
-        checks = [check for row in group for check in self._of_steps(row)]
-        return {c.name: c.threshold for c in checks if c.name in following}
-
-    def _of_steps(self, row: Row) -> list[Check]:
-        """The last ones, of what finished."""
-        if row["finish_reason"] != "stop" or not self.steps:
-            return []
-        return [
-            Check(name=c["name"], passed=c["pass"], value=c["value"], threshold=c["threshold"])
-            for c in row["filters"][-len(self.steps) :]
-        ]
-
-    def _score(self, row: Row) -> float | None:
-        """What ``grape`` compared, where the run had it, else what the engine said."""
-        for check in self._of_steps(row):
-            if check.name == "grape":
-                return None if check.value != check.value else check.value
-        return None if row["is_expert"] else row["logp_mean"]
-
-
-def _decide(groups: Sequence[Sequence[Row]], known: _Recorded, rules: Rules) -> dict[str, Decision]:
+def _decide(groups: Sequence[Sequence[Row]], known: Recorded, rules: Rules) -> dict[str, Decision]:
     return dict(
         pair
         for group in groups
@@ -242,7 +185,7 @@ def _decide(groups: Sequence[Sequence[Row]], known: _Recorded, rules: Rules) -> 
     )
 
 
-def _decided(group: Sequence[Row], known: _Recorded, rules: Rules) -> tuple[Decision, ...]:
+def _decided(group: Sequence[Row], known: Recorded, rules: Rules) -> tuple[Decision, ...]:
     return decide_group(
         [known.completion(row) for row in group],
         [known.verdict(row) for row in group],

@@ -21,9 +21,11 @@ LIGHT = (
     "cluster.loop",
     "cluster.main",
     "cluster.plan",
+    "cluster.replay",
     "configs.load",
     "evaluation.evaluator",
     "verifiers.filters",
+    "verifiers.hooks",
     "verifiers.pool",
     "verifiers.registry",
 )
