@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from tests.integration.runs import (
     records,
     wait_until,
 )
+from verifiers.parent import die_with_parent
 
 __all__ = ["laconic", "world"]  # the fixtures
 
@@ -89,7 +91,9 @@ def live(world: World) -> Iterator[Live]:
         "cluster.engine_restarts=8", f"cluster.engine_timeout_s={HANG_S}",
         f"sync.timeout_s={SWAP_S}",
     ]  # fmt: skip
-    driver = subprocess.Popen(command("train", "tiny", *settings))
+    driver = subprocess.Popen(
+        command("train", "tiny", *settings), preexec_fn=partial(die_with_parent, os.getpid())
+    )
     run = Live(folder, driver)
     try:
         run.wait(lambda: (folder / "metrics.jsonl").exists(), "the first step", 240)

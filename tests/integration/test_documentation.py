@@ -25,6 +25,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 RUN_BY_OTHER_TESTS = {
     "make demo": "test_demo",
     "make test": "this run",
+    "laconic scale runs/short 2": "test_engines",
+    "laconic scale runs/short": "test_engines",
     "ray start --head": "test_ray_job",
     "ray job submit --working-dir . -- python -m cluster.main tiny steps=3": "test_ray_job",
 }
