@@ -67,6 +67,8 @@ class VllmEngine:
         self._request_numbers = count_up()
         self._requests_done = 0
         self._generated_tokens = 0
+        self._published_us: int | None = None
+        """Of the weights that serve."""
 
     @property
     def version(self) -> int:
@@ -124,7 +126,13 @@ class VllmEngine:
             kv_use=self._load.kv_use,
             generated_tokens=self._generated_tokens,
             requests_done=self._requests_done,
+            first_token_ms=self._first_token_ms(),
         )
+
+    def _first_token_ms(self) -> float | None:
+        if self._published_us is None or self._load.first_token_us is None:
+            return None
+        return (self._load.first_token_us - self._published_us) / 1000
 
     async def close(self) -> None:
         await self._stop(EngineDied("the engine was closed"))
@@ -139,6 +147,7 @@ class VllmEngine:
         return await self._rpc("load_files", paths)
 
     async def resume(self) -> None:
+        self._load.now_serves(self.version)
         await self._answer(self._running().resume_generation())
 
     def _receive(self, weights: PublishedWeights) -> MappedFile:
@@ -149,7 +158,9 @@ class VllmEngine:
         self._running()
         assert self._swap is not None
         try:
-            return await self._swap.to(weights)
+            report = await self._swap.to(weights)
+            self._published_us = weights.published_us
+            return report
         except EngineDied as error:
             await self._stop(error)
             raise
@@ -253,11 +264,23 @@ class _Load(StatLoggerBase):
     def __init__(self) -> None:
         self.running = 0
         self.kv_use = 0.0
+        self.first_token_us: int | None = None
+        """When the weights that serve had first written a token."""
+        self._version = 0
 
     def attach(self, vllm_config: Any, engine_index: int = 0) -> "_Load":
         return self
 
-    def record(self, scheduler_stats: Any, *args: Any, **kwargs: Any) -> None:
+    def now_serves(self, version: int) -> None:
+        """Outputs come in order: what is reported from now on, these weights computed."""
+        if version != self._version:
+            self._version, self.first_token_us = version, None
+
+    def record(
+        self, scheduler_stats: Any, iteration_stats: Any = None, *args: Any, **kwargs: Any
+    ) -> None:
+        if self.first_token_us is None and iteration_stats is not None:
+            self.first_token_us = _now_us() if iteration_stats.num_generation_tokens else None
         if scheduler_stats is not None:
             self.running = scheduler_stats.num_running_reqs
             self.kv_use = scheduler_stats.kv_cache_usage

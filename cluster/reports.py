@@ -78,6 +78,8 @@ class Reports:
             "publish_s": (times.published_us - times.stepped_us) / 1e6,
             "sync_s": self._sync.get("seconds", 0.0),
             "stall_s": self._sync.get("stall_s", 0.0),
+            "prepare_s": self._sync.get("prepare_s", 0.0),
+            "sync_bytes": self._sync.get("bytes", 0),
             "queued": counts.queued,
             "running_groups": counts.running_groups,
             "generated_tokens": counts.generated_tokens,
@@ -92,13 +94,20 @@ class Reports:
 
     async def synced(self, weights: PublishedWeights, loads: Sequence[Loaded]) -> None:
         slowest = max(loads, key=lambda load: load.seconds)
-        self._sync = {"seconds": slowest.seconds, "stall_s": slowest.stall_s}
+        self._sync = {
+            "seconds": slowest.seconds,
+            "stall_s": slowest.stall_s,
+            "prepare_s": slowest.prepare_s,
+            "bytes": weights.num_bytes,
+        }
         await self._recorder.event(
             "published",
             version=weights.version,
             fingerprint=weights.fingerprint,
             bytes=weights.num_bytes,
+            kind=_kind(weights),
             seconds=slowest.seconds,
+            prepare_s=slowest.prepare_s,
             stall_s=slowest.stall_s,
             in_flight=sum(load.in_flight for load in loads),
         )
@@ -147,3 +156,9 @@ class Reports:
         (then, before), now = self._written, time.monotonic()
         self._written = (now, tokens)
         return (tokens - before) / max(now - then, 1e-9)
+
+
+def _kind(weights: PublishedWeights) -> str:
+    if weights.is_streamed:
+        return "stream"
+    return "full" if weights.files[-1].base is None else "delta"
