@@ -75,6 +75,8 @@ class VllmEngine:
         self._request_numbers = count_up()
         self._requests_done = 0
         self._generated_tokens = 0
+        self._published_us: int | None = None
+        """Of the weights that serve."""
 
     @property
     def version(self) -> int:
@@ -133,7 +135,13 @@ class VllmEngine:
             prompt_tokens=self._load.prompt_tokens,
             cached_tokens=self._load.cached_tokens,
             stalled_s=self._stalled_s(),
+            first_token_ms=self._first_token_ms(),
         )
+
+    def _first_token_ms(self) -> float | None:
+        if self._published_us is None or self._load.first_token_us is None:
+            return None
+        return (self._load.first_token_us - self._published_us) / 1000
 
     async def close(self) -> None:
         await self._stop(EngineDied("the engine was closed"))
@@ -148,6 +156,7 @@ class VllmEngine:
         return await self._rpc("load_files", paths)
 
     async def resume(self) -> None:
+        self._load.now_serves(self.version)
         await self._answer(self._running().resume_generation())
 
     def _receive(self, weights: PublishedWeights) -> MappedFile:
@@ -165,7 +174,9 @@ class VllmEngine:
         self._running()
         assert self._swap is not None
         try:
-            return await self._swap.to(weights)
+            report = await self._swap.to(weights)
+            self._published_us = weights.published_us
+            return report
         except EngineDied as error:
             await self._stop(error)
             raise
@@ -342,12 +353,24 @@ class _Load(StatLoggerBase):
         self.prompt_tokens = 0
         self.cached_tokens = 0
         self.heard = time.monotonic()
+        self.first_token_us: int | None = None
+        """When the weights that serve had first written a token."""
+        self._version = 0
 
     def attach(self, vllm_config: Any, engine_index: int = 0) -> "_Load":
         return self
 
-    def record(self, scheduler_stats: Any, iteration_stats: Any, *args: Any, **kwargs: Any) -> None:
+    def now_serves(self, version: int) -> None:
+        """Outputs come in order: what is reported from now on, these weights computed."""
+        if version != self._version:
+            self._version, self.first_token_us = version, None
+
+    def record(
+        self, scheduler_stats: Any, iteration_stats: Any = None, *args: Any, **kwargs: Any
+    ) -> None:
         self.heard = time.monotonic()
+        if self.first_token_us is None and iteration_stats is not None:
+            self.first_token_us = _now_us() if iteration_stats.num_generation_tokens else None
         if scheduler_stats is not None:
             self.running = scheduler_stats.num_running_reqs
             self.kv_use = scheduler_stats.kv_cache_usage

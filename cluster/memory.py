@@ -14,6 +14,7 @@ WORDS = {
     "weights": "weights",
     "optimizer": "optimizer",
     "teacher": "teacher",
+    "published": "what was published last, to send only what changes (rank 0; sync.delta)",
     "gradients": "gradients",
     "activations": "activations of one pack",
     "loss": "output layer and loss",

@@ -83,6 +83,8 @@ class Reports:
             "publish_s": (times.published_us - times.stepped_us) / 1e6,
             "sync_s": self._sync.get("seconds", 0.0),
             "stall_s": self._sync.get("stall_s", 0.0),
+            "prepare_s": self._sync.get("prepare_s", 0.0),
+            "sync_bytes": self._sync.get("bytes", 0),
             "queued": counts.queued,
             "running_groups": counts.running_groups,
             "generated_tokens": counts.generated_tokens,
@@ -98,16 +100,20 @@ class Reports:
     async def synced(self, weights: PublishedWeights, loads: Sequence[Loaded]) -> None:
         # None at all: those that had older weights are gone, and another one has joined with these.
         slowest = max(loads, key=lambda load: load.seconds, default=None)
-        seconds, stall_s = (slowest.seconds, slowest.stall_s) if slowest else (0.0, 0.0)
-        self._sync = {"seconds": seconds, "stall_s": stall_s}
+        times = {
+            "seconds": slowest.seconds if slowest else 0.0,
+            "stall_s": slowest.stall_s if slowest else 0.0,
+            "prepare_s": slowest.prepare_s if slowest else 0.0,
+        }
+        self._sync = times | {"bytes": weights.num_bytes}
         await self._recorder.event(
             "published",
             version=weights.version,
             fingerprint=weights.fingerprint,
             bytes=weights.num_bytes,
-            seconds=seconds,
-            stall_s=stall_s,
+            kind=_kind(weights),
             engines=len(loads),
+            **times,
             in_flight=sum(load.in_flight for load in loads),
         )
 
@@ -155,3 +161,9 @@ class Reports:
         (then, before), now = self._written, time.monotonic()
         self._written = (now, tokens)
         return (tokens - before) / max(now - then, 1e-9)
+
+
+def _kind(weights: PublishedWeights) -> str:
+    if weights.is_streamed:
+        return "stream"
+    return "full" if weights.files[-1].base is None else "delta"

@@ -50,6 +50,8 @@ time."""
 
 HEAP_BLOCK = 32 * MIB
 
+ELEMENT_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
@@ -67,6 +69,8 @@ class Sizes:
     """In blocks below ``HEAP_BLOCK``, what comes and goes with a pack, recomputed or not."""
     small_gradients: int = 0
     teacher: int = 0
+    published: int = 0
+    """What was published last, where it is kept: in the engines' type."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +81,7 @@ class Parts:
     weights: float
     optimizer: float
     teacher: float
+    published: float
     gradients: float
     activations: float
     loss: float
@@ -86,7 +91,7 @@ class Parts:
 
     @property
     def total(self) -> float:
-        always = self.process + self.weights + self.optimizer + self.teacher
+        always = self.process + self.weights + self.optimizer + self.teacher + self.published
         packs = self.gradients + self.activations + self.loss + self.heap
         return always + max(packs, self.copy)
 
@@ -133,6 +138,7 @@ def arithmetic(sizes: Sizes, settings: Shaped, world_size: int, device: Device) 
         weights=(weights / world_size if stage == 3 else weights) + gathered,
         optimizer=0 if offloaded else optimizer,
         teacher=sizes.teacher,
+        published=sizes.published if on_cpu else 0,
         gradients=gradients,
         activations=sizes.activations,
         loss=sizes.loss,
@@ -166,7 +172,10 @@ def count(
         if config.learner.activation_checkpointing:
             model.gradient_checkpointing_disable()
             small = _one_pack(model, config, world_size).small_peak
+    sync, element_bytes = config.sync, ELEMENT_BYTES[config.engine.dtype]
+    keeps = sync.delta or sync.transport == "gloo"
     return Sizes(
+        published=weights * element_bytes // 4 if keeps else 0,
         weights=weights + adapters,
         trained=adapters or weights,
         activations=live.activations,

@@ -16,6 +16,7 @@ import torch
 from transformers import PreTrainedModel
 
 from configs.economy import SyncConfig
+from configs.errors import UserError
 from learner.lora import plain_weights
 from learner.publish import TYPE_NAMES, buckets, gather_bucket, whole_shape
 from learner.shared_folder import SharedFolder, require_room
@@ -28,8 +29,6 @@ from verifiers.weights_file import layout
 
 if TYPE_CHECKING:
     from learner.deepspeed_engine import Engine
-
-STREAMS = ("gloo", "nccl", "ipc")
 
 COMPLETE, DELTA = ".safetensors", ".delta"
 
@@ -46,6 +45,11 @@ class Publisher:
     def __init__(
         self, engine: "Engine", model: PreTrainedModel, dtype: torch.dtype, sync: SyncConfig
     ) -> None:
+        if sync.transport in ("nccl", "ipc"):
+            raise UserError(
+                f"sync.transport={sync.transport} is not there yet. Set sync.transport=gloo, which "
+                "reaches engines on GPUs too, or shm, or file"
+            )
         self._engine = engine
         self._model = model
         self._dtype = dtype
@@ -67,7 +71,7 @@ class Publisher:
 
     @property
     def _is_stream(self) -> bool:
-        return self._sync.transport in STREAMS
+        return self._sync.transport == "gloo"
 
     def publish(self, directory: Path, version: int, *, whole: bool) -> PublishedWeights:
         """Collective; every rank gets the same, or the same kind of error."""

@@ -4,6 +4,7 @@ import asyncio
 import multiprocessing
 import os
 import signal
+import time
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,17 +22,22 @@ from actors import vllm_engine
 from actors.engine import Engine, EngineDied, make_vllm_engine
 from actors.generator import Generator
 from actors.waiting import together
+from configs.economy import SyncConfig
 from configs.load import load
 from configs.schema import EngineConfig
+from learner.weight_stream import WeightStream
+from tests.deltas import write_delta
 from tests.fakes import FakeJudge, make_ticket
 from tests.tiny_llama import write_tiny_llama
 from verifiers.fingerprint import fingerprint
+from verifiers.mapped_file import MappedFile
 from verifiers.types import Completion, PublishedWeights, Sampling, WeightsFile
 from verifiers.weights_file import WeightsRefused, file_tensors
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 EOS = 2
+BUCKET_MIB = 1
 LONG_PROMPT = tuple(3 + (7 * place) % 256 for place in range(300))
 """More than two blocks of the prefix cache, so that a stale hit would show."""
 
@@ -99,6 +105,7 @@ async def world(tmp_path_factory):
         threads=1,
         seed=5,
         cpu_cores=(max(os.sched_getaffinity(0)),),
+        sync=SyncConfig(bucket_mib=BUCKET_MIB, timeout_s=5.0),
     )
     await engine.start()
     yield World(engine, folders, models)
@@ -430,6 +437,91 @@ async def test_a_cancelled_sample_stops_writing_also_while_weights_change(world)
     assert (said.token_ids, said.last_version) == (world.greedy(0), 3)
     stats = await world.engine.stats()
     assert (stats.running, stats.waiting) == (0, 0)
+
+
+def changed(world: World, weights: PublishedWeights) -> PublishedWeights:
+    """A delta from them to the other model that has this layout."""
+    (base,) = weights.files
+    old, version = Path(base.path).read_bytes(), weights.version + 1
+    new = Path(world.published(1, version=version).files[0].path).read_bytes()
+    delta = write_delta(Path(base.path).with_suffix(".delta"), old, new, version, base)
+    return replace(
+        weights,
+        version=version,
+        fingerprint=delta.fingerprint,
+        num_bytes=delta.num_bytes,
+        files=(base, delta),
+        published_us=time.time_ns() // 1000,
+    )
+
+
+async def test_a_delta_is_applied_under_requests_in_flight(world):
+    weights = changed(world, world.published(0, version=3))
+    writing = asyncio.create_task(samples(world.engine, (9, 8, 7), 16, sampling(300)))
+    await until_in_flight(world.engine, 8)
+
+    report = await world.engine.load_weights(weights)
+
+    assert {c.first_version for c in await writing} == {3}
+    said = await world.says()
+    assert (said.token_ids, said.first_version) == (world.greedy(1), 4)
+    assert report.fingerprint == weights.fingerprint
+    assert report.prepare_s > 0
+    first_token_ms = (await world.engine.stats()).first_token_ms
+    assert first_token_ms is not None
+    assert first_token_ms >= 1000 * (report.prepare_s + report.stall_s) * 0.9
+
+
+async def test_a_delta_that_is_damaged_or_for_another_base_leaves_the_engine_as_it_was(world):
+    weights = changed(world, world.published(1, version=4))
+    delta = Path(weights.files[1].path)
+    delta.write_bytes(delta.read_bytes()[:-1])
+    foreign = changed(world, world.published(2, version=4))
+
+    for bad in (weights, replace(foreign, files=(weights.files[0], foreign.files[1]))):
+        with pytest.raises(WeightsRefused):
+            await world.engine.load_weights(bad)
+
+    assert (await world.says()).token_ids == world.greedy(1)
+    assert world.engine.version == 4
+
+
+def streamed(complete: PublishedWeights, stream: WeightStream) -> PublishedWeights:
+    return replace(complete, files=(), is_streamed=True, address=stream.address)
+
+
+async def test_a_stream_that_breaks_or_brings_other_bytes_leaves_the_engine_as_it_was(world):
+    complete = world.published(2, version=5)
+    stream = WeightStream(BUCKET_MIB << 20, timeout_s=5)
+    nobody = asyncio.create_task(world.engine.load_weights(streamed(complete, stream)))
+    with pytest.raises(WeightsRefused, match=r"version 5 refused: the stream from .* broke"):
+        await nobody
+
+    stream = WeightStream(BUCKET_MIB << 20, timeout_s=5)
+    other = replace(streamed(complete, stream), fingerprint="0" * 32)
+    loading = asyncio.create_task(world.engine.load_weights(other))
+    await asyncio.to_thread(stream.send, MappedFile.open(complete.files[0].path).copy(), 1)
+    with pytest.raises(WeightsRefused, match="its fingerprint is"):
+        await loading
+
+    assert (await world.says()).token_ids == world.greedy(1)
+    assert world.engine.version == 4
+
+
+async def test_a_stream_is_received_while_the_engine_writes(world):
+    """From a learner's own sender, in a thread; another engine never comes."""
+    complete = world.published(2, version=5)
+    stream = WeightStream(BUCKET_MIB << 20, timeout_s=5)
+    writing = asyncio.create_task(samples(world.engine, (9, 8, 7), 16, sampling(300)))
+    await until_in_flight(world.engine, 8)
+
+    loading = asyncio.create_task(world.engine.load_weights(streamed(complete, stream)))
+    await asyncio.to_thread(stream.send, MappedFile.open(complete.files[0].path).copy(), 2)
+    report = await loading
+
+    assert report.fingerprint == complete.fingerprint
+    assert {c.first_version for c in await writing} == {4}
+    assert (await world.says()).token_ids == world.greedy(2)
 
 
 async def test_when_the_engine_dies_everything_open_fails_and_nothing_is_left(world):

@@ -10,9 +10,10 @@ import pytest
 import xxhash
 
 from actors.weight_image import ImageMaker
+from tests.deltas import write_delta
 from verifiers import delta_file
-from verifiers.delta_file import MAGIC, Change, encode
-from verifiers.fingerprint import fingerprint, tensor_digest
+from verifiers.delta_file import MAGIC, encode
+from verifiers.fingerprint import fingerprint
 from verifiers.types import PublishedWeights, WeightsFile
 from verifiers.weights_file import WeightsRefused, file_tensors, layout
 
@@ -57,24 +58,8 @@ class Learner:
         old = bytes(self.data)
         for position in positions:
             self.data[START + position] ^= int(self.random.integers(1, 256))
-        whole = self.folder / "expected"
-        whole.write_bytes(self.data)
-        changes = {}
-        for name, place in PLACES.items():
-            before = memoryview(old)[place.start : place.end]
-            after = memoryview(bytes(self.data))[place.start : place.end]
-            blocks = tuple(encode(before, after, place.dtype))
-            changes[name] = Change(place.dtype, place.shape, tensor_digest(after), blocks)
-        path, base = self.folder / f"v{version}.delta", self.chain[-1]
-        digest = fingerprint(file_tensors(whole))
-        num_bytes = delta_file.write(path, changes, version=version, base=base, fingerprint=digest)
-        file = WeightsFile(
-            path=str(path),
-            version=version,
-            base=base.version,
-            fingerprint=digest,
-            num_bytes=num_bytes,
-        )
+        path = self.folder / f"v{version}.delta"
+        file = write_delta(path, old, bytes(self.data), version, self.chain[-1])
         self.chain.append(file)
         return self.announced()
 

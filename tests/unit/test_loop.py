@@ -47,6 +47,7 @@ class Source:
 class Load:
     seconds: float = 0.0
     stall_s: float = 0.0
+    prepare_s: float = 0.0
     in_flight: int = 0
 
 
