@@ -265,6 +265,17 @@ async def test_a_lease_of_whole_groups_holds_rejected_rollouts_and_counts_the_ac
     assert [row.fate for row in fates.rows] == ["trained"] * 5
 
 
+async def test_what_a_rollout_counted_stands_beside_its_fate(tmp_path: Path):
+    fates = Fates()
+    group = whole_group(0, 1.0, 0.0)
+    weighted = replace(group, rollouts=tuple(replace(r, weight=4.0) for r in group.rollouts))
+    queue = await whole_groups(tmp_path, weighted, settings=("batch.problems=1",), fates=fates)
+
+    await queue.ack(await queue.lease(0), skipped=False)
+
+    assert [row.weight for row in fates.rows] == [4.0, 4.0]
+
+
 async def test_a_step_needs_accepted_rollouts_however_many_rejected_ones_there_are(tmp_path: Path):
     groups = [whole_group(ticket, 0.0, 0.0) for ticket in range(2)]
     queue = await whole_groups(tmp_path, *groups)

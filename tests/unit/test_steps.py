@@ -146,7 +146,7 @@ def test_every_step_is_looked_at_for_every_finished_rollout():
 
 
 def test_branching_is_counted_in_whole_words_per_thousand_tokens():
-    calm = Said(text="awaiting butter, however", num_tokens=8)
+    calm = Said(text="awaiting butter, debut, however", num_tokens=8)
     torn = Said(text="Wait. BUT hmm, however? Alternatively actually...", num_tokens=8)
 
     first, second = decided([calm, torn], hook("branchy", max=125))
