@@ -29,11 +29,12 @@ from typing import Any
 
 from actors.replay import ReplayQueue
 from cluster.fleet import Fleet
-from cluster.loop import Parts, run
+from cluster.loop import Issued, Parts, run
 from configs.load import load
 from configs.run_files import read_jsonl
 from configs.schema import RunConfig
 from verifiers.types import (
+    GroupOutcome,
     Lease,
     Outcome,
     Problem,
@@ -61,6 +62,7 @@ class Stats:
 @dataclass(frozen=True)
 class Swap:
     seconds: float
+    prepare_s: float = 0.0
     stall_s: float = 0.0
     in_flight: int = 0
 
@@ -113,25 +115,25 @@ class SleepingLearner:
         return Step()
 
     async def publish(self, version: int, *, whole: bool = False) -> PublishedWeights:
-        return PublishedWeights(
-            version=version, path="", fingerprint="", num_tensors=0, num_bytes=0
-        )
+        return PublishedWeights(version=version, fingerprint="", num_tensors=0, num_bytes=0)
 
-    async def send(self, weights: PublishedWeights) -> None: ...
+    async def send(self, engines: int) -> None: ...
 
 
 class Source:
-    def __init__(self) -> None:
-        self._next = 0
+    """As many problems as tickets."""
 
-    def seek(self, cursor: int) -> None:
-        self._next = cursor
-
-    def draw(self) -> Problem:
-        self._next += 1
-        return Problem(
-            id=f"p{self._next - 1}", messages=(), answer="", source="", verifier="", prompt_ids=(1,)
+    def draw(self, number: int, version: int) -> Ticket:
+        problem = Problem(
+            id=f"p{number}", messages=(), answer="", source="", verifier="", prompt_ids=(1,)
         )
+        return Ticket(number=number, attempt=0, problem=problem, size=1, budget=1, seen=0)
+
+    def again(self, record: Issued) -> Ticket:
+        raise AssertionError("nothing was interrupted")
+
+    def learn(self, groups: Sequence[GroupOutcome]) -> list[str]:
+        return []
 
 
 class Quiet:
@@ -174,7 +176,7 @@ async def stub_seconds(max_lag: int, times: Sequence[float], steps: int) -> floa
         queue = ReplayQueue(folder, config, quiet)
         await queue.open(0)
         engine = SleepingEngine(queue, write_s / GROUPS, swap_s)
-        await run(_parts(config, queue, engine, learner, quiet), start=0, reissue={})
+        await run(_parts(config, queue, engine, learner, quiet), start=0, reissue=[])
         await queue.close()
     return (learner.ended[-1] - learner.ended[0]) / (steps - 1)
 

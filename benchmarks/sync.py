@@ -23,12 +23,15 @@ import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.learner import LAYERS, SHAPE, made_model
 from configs.economy import SyncConfig
 from configs.load import validate
 from verifiers.types import Lease, PublishedWeights, Rollout, Sampling, WeightsFile
+
+if TYPE_CHECKING:
+    from actors.engine import Engine
 
 RATES = (1e-6, 1e-5)
 
@@ -234,7 +237,7 @@ async def swaps(model_dir: str, publications: int) -> dict[str, list[Row]]:
     return rows
 
 
-async def _write_on(engine: Engine) -> None:
+async def _write_on(engine: "Engine") -> None:
     sampling = Sampling(
         temperature=1.0, top_p=1.0, top_k=-1, min_p=0.0, repetition_penalty=1.0, max_tokens=1500,
         logprobs=False,
@@ -243,7 +246,7 @@ async def _write_on(engine: Engine) -> None:
         await engine.sample((5, 6, 7), sampling)
 
 
-async def _first_token_ms(engine: Engine) -> float:
+async def _first_token_ms(engine: "Engine") -> float:
     async with asyncio.timeout(60):
         while (first := (await engine.stats()).first_token_ms) is None:
             await asyncio.sleep(0.005)
