@@ -152,6 +152,13 @@ class VllmEngine:
         await self._answer(self._running().pause_generation(mode="keep", clear_cache=False))
         return len(self._writing)
 
+    async def stage(self, paths: list[str]) -> str | None:
+        if not await self._rpc("stage", paths):
+            return None
+        while (fingerprint := await self._rpc("stage_more")) is None:
+            pass
+        return fingerprint
+
     async def load_files(self, paths: list[str]) -> str:
         return await self._rpc("load_files", paths)
 

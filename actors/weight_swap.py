@@ -1,11 +1,10 @@
 """Swapping an engine's weights: checked before, verified after, all or nothing. Pure logic.
 
-fetch and check, while it writes -> pause -> load, recompute the fingerprint -> resume
-     |                                          |
-  refused: nothing touched                   failed: put the previous back -> resume, refused
-                                                |
-                                             failed too: the engine is dead, it must not serve
-                                             a mixture
+fetch, check and, where possible, load beside it, while it writes
+     |        failed: refused, nothing was touched
+pause -> load or take what was loaded, recompute the fingerprint -> resume
+     |        failed: put the previous weights back -> resume, refused
+     |        failed too: the engine is dead, it must not serve a mixture
 """
 
 import asyncio
@@ -24,8 +23,14 @@ class Swappable(Protocol):
         """Stop computing, keep what is in flight; returns how many completions that is."""
         ...
 
+    async def stage(self, paths: list[str]) -> str | None:
+        """Load them beside the weights that serve, while it goes on; returns the fingerprint of
+        what was loaded. None: it cannot, and loads them when it stands still."""
+        ...
+
     async def load_files(self, paths: list[str]) -> str:
-        """Load all weights from these files; returns the fingerprint of what was loaded."""
+        """Load all weights from these files, or take what was staged from them; returns the
+        fingerprint of what was loaded."""
         ...
 
     async def resume(self) -> None: ...
@@ -75,6 +80,7 @@ class WeightSwap(Generic[P]):
             in_flight = 0
             if not self._serves(weights):
                 prepared = await asyncio.to_thread(self._prepare, weights, self._serving)
+                await self._stage(weights, prepared)
                 paused = time.monotonic()
                 in_flight = await self._replace(weights, prepared)
                 resumed = time.monotonic()
@@ -102,6 +108,20 @@ class WeightSwap(Generic[P]):
             )
         return False
 
+    async def _stage(self, weights: PublishedWeights, prepared: P) -> None:
+        try:
+            staged = await self._engine.stage(prepared.paths)
+            _require_same(staged or weights.fingerprint, weights.fingerprint)
+        except EngineDied:
+            prepared.close()
+            raise
+        except Exception as error:  # a worker may raise anything; what serves was not touched
+            prepared.close()
+            raise WeightsRefused(
+                f"weights version {weights.version} failed to load, version {self.version} goes "
+                f"on: {one_line(error)}"
+            ) from error
+
     async def _replace(self, weights: PublishedWeights, prepared: P) -> int:
         try:
             in_flight = await self._engine.pause()
@@ -124,8 +144,7 @@ class WeightSwap(Generic[P]):
 
     async def _load(self, paths: list[str], expected: str | None) -> None:
         loaded = await self._engine.load_files(paths)
-        if expected not in (None, loaded):
-            raise WeightsRefused(f"the engine loaded fingerprint {loaded}, not {expected}")
+        _require_same(loaded, expected or loaded)
 
     async def _put_back(self, version: int, cause: Exception) -> None:
         paths = self._serving.paths if self._serving is not None else self._first_paths
@@ -137,6 +156,11 @@ class WeightSwap(Generic[P]):
                 f"weights version {version} failed to load ({one_line(cause)}) and version "
                 f"{self.version} could not be put back ({one_line(error)})"
             ) from error
+
+
+def _require_same(loaded: str, expected: str) -> None:
+    if loaded != expected:
+        raise WeightsRefused(f"the engine loaded fingerprint {loaded}, not {expected}")
 
 
 def one_line(error: BaseException) -> str:

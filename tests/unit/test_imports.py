@@ -17,6 +17,8 @@ LIGHT = (
     "actors.prompts",
     "actors.recorder",
     "actors.replay",
+    "actors.weight_image",
+    "actors.weight_swap",
     "cluster.checkpoint",
     "cluster.loop",
     "cluster.main",

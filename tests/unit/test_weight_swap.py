@@ -17,12 +17,18 @@ class Recorded:
         self.calls: list[str] = []
         self.holds = "base-1,base-2"
         self.answers = answers
+        self.staged: str | Exception | None = None
         self.gate = asyncio.Event()
         self.gate.set()
 
     async def pause(self) -> int:
         self.calls.append("pause")
         return 17
+
+    async def stage(self, paths: list[str]) -> str | None:
+        if isinstance(self.staged, Exception):
+            raise self.staged
+        return self.staged
 
     async def load_files(self, paths: list[str]) -> str:
         name = ",".join(paths)
@@ -140,6 +146,27 @@ async def test_weights_that_are_refused_never_touch_the_engine():
         await swap.to(weights(2, "two"))
 
     assert (engine.calls, swap.version, maker.held) == ([], 1, [["one"]])
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("a\nworker   tripped"), "another print"])
+async def test_weights_that_fail_to_load_beside_those_that_serve_do_not_stop_the_engine(failure):
+    engine, maker = Recorded(), Maker()
+    engine.staged = failure
+    swap = swapping(engine, maker)
+
+    with pytest.raises(WeightsRefused, match="version 1 failed to load, version 0 goes on"):
+        await swap.to(weights(1, "one"))
+
+    assert (engine.calls, swap.version, maker.held) == ([], 0, [])
+
+
+async def test_weights_that_were_staged_are_taken_while_the_engine_stands_still():
+    engine = Recorded()
+    engine.staged = "print of one"
+
+    await swapping(engine).to(weights(1, "one"))
+
+    assert engine.calls == ["pause", "load one", "resume with one"]
 
 
 @pytest.mark.parametrize(
