@@ -22,6 +22,13 @@ from verifiers.types import Completion, Group, Verdict, rollout_id
 SIZE = 8
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enough permutations for a p of 0.005."""
+    monkeypatch.setattr("evaluation.confounders.PERMUTATIONS", (199, 199))
+    monkeypatch.setattr("evaluation.confounders.RESAMPLES", 400)
+
+
 def written(seed: int, groups: int = 60) -> Rollouts:
     """Groups whose problems differ far more in length than their rollouts do, all of it trained;
     every problem is asked twice."""
