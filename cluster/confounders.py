@@ -166,10 +166,15 @@ def _on_trained(report: Report) -> str:
     if shift.before == shift.after:
         return "kept -> trained: no shift, whatever was kept and had its step was trained."
     words = f"({shift.difference:+.1f} tokens, p = {shift.p:.3f}; problems p = {shift.mix_p:.3f})"
-    if min(shift.p, shift.mix_p) < LEVEL:
+    if shift.p < LEVEL:
         return (
-            f"kept -> trained: SHIFTED {words}: what was dropped as stale or equal is not like the "
-            "rest, so lengths changed for another reason than the method."
+            f"kept -> trained: SHIFTED {words}: what was dropped as stale or equal has other "
+            "lengths than the rest, so lengths changed for another reason than the method."
+        )
+    if shift.mix_p < LEVEL:
+        return (
+            f"kept -> trained: SHIFTED {words}: lengths are alike, but what was dropped as stale "
+            "or equal belongs to other problems than the rest."
         )
     return f"kept -> trained: no shift to be seen {words}."
 

@@ -1,13 +1,32 @@
 """A planted bias is found, and where there is none nothing is found more often than by chance."""
 
+import re
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from actors.recorder import Recorder
+from cluster.confounders import find, lines
+from configs.errors import UserError
+from configs.load import dump, load
+from configs.run_files import Fate
+from configs.schema import FilterConfig, RecorderConfig
 from evaluation.confounders import Rollouts, confounders, shift_of
+from tests.fakes import make_problem, make_ticket
+from verifiers.hooks import bind_hooks, judged_group
+from verifiers.types import Completion, Group, Verdict, rollout_id
 
 SIZE = 8
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enough permutations for a p of 0.005."""
+    monkeypatch.setattr("evaluation.confounders.PERMUTATIONS", (199, 199))
+    monkeypatch.setattr("evaluation.confounders.RESAMPLES", 400)
 
 
 def written(seed: int, groups: int = 60) -> Rollouts:
@@ -169,3 +188,76 @@ def test_stages_without_rollouts_have_no_figures_and_no_shift():
 
 def test_the_same_rollouts_give_the_same_report():
     assert confounders(written(5, groups=10)) == confounders(written(5, groups=10))
+
+
+async def reported(folder: Path, *settings: str, dropped: Callable[[int, int], bool]) -> list[str]:
+    """The report of a run of 40 groups in which ``dropped(ticket, sample)`` went stale; samples
+    are the longer the higher their number."""
+    (folder / "resolved.yaml").write_text(dump(load("tiny", list(settings))))
+    recorder = Recorder(str(folder), RecorderConfig(text="none"))
+    await recorder.start()
+    for number in range(40):
+        completions = tuple(
+            Completion(
+                text="42",
+                token_ids=(7,) * (10 + 10 * sample),
+                finish_reason="stop",
+                first_version=0,
+                last_version=0,
+                start_us=0,
+                end_us=1,
+            )
+            for sample in range(4)
+        )
+        written = Group(
+            ticket=make_ticket(number, size=4, problem=make_problem(f"p-{number % 8}")),
+            generator_id="g",
+            completions=completions,
+            temperature=1.0,
+            top_p=1.0,
+            max_tokens=50,
+        )
+        hooks = bind_hooks(FilterConfig(length_budget=50))
+        judged = judged_group(written, [Verdict(status="correct")] * 4, hooks)
+        await recorder.rollouts(judged)
+        await recorder.fates(
+            [
+                Fate(
+                    rollout_id=rollout_id(number, 0, sample),
+                    fate="stale" if dropped(number, sample) else "trained",
+                    lag=0,
+                )
+                for sample in range(4)
+            ]
+        )
+    await recorder.close()
+    return list(lines(find(folder)))
+
+
+@pytest.mark.parametrize(
+    ("dropped", "words"),
+    [
+        (lambda ticket, sample: False, "no shift, whatever was kept and had its step"),
+        (lambda ticket, sample: sample == 3, "SHIFTED .* other lengths"),
+        (lambda ticket, sample: ticket % 8 == 0, "SHIFTED .* other problems"),
+        (lambda ticket, sample: ticket in (3, 13, 22, 30), "no shift to be seen"),
+    ],
+)
+async def test_the_report_says_what_stands_between_kept_and_trained(
+    tmp_path: Path, dropped: Callable[[int, int], bool], words: str
+):
+    shown = await reported(tmp_path, dropped=dropped)
+
+    assert re.match(f"kept -> trained: {words}", shown[-2])
+    assert shown[-1] == "lag: all trained rollouts have the same, so it explains no length."
+
+
+async def test_a_run_that_cancels_what_is_slow_is_told_that_its_lengths_are_biased(tmp_path: Path):
+    shown = await reported(tmp_path, "economy.stop_after=2", dropped=lambda *_: False)
+
+    assert any("short answers finish first" in line for line in shown)
+
+
+def test_a_folder_without_a_run_is_one_line(tmp_path: Path):
+    with pytest.raises(UserError, match="holds no run"):
+        find(tmp_path)

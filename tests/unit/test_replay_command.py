@@ -1,5 +1,6 @@
 """Deciding again over what a run recorded: by the judge's own functions, from its files alone."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -95,6 +96,12 @@ async def recorded(folder: Path, *settings: str) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run without steps, for tests that only read it."""
+    return asyncio.run(recorded(tmp_path_factory.mktemp("plain")))
+
+
 def reasons(found: Replay) -> Sequence[str | None]:
     return [decision.reason for decision in found.decisions.values()]
 
@@ -120,9 +127,9 @@ async def test_a_check_that_was_made_comes_out_the_same_too(tmp_path: Path):
     assert repr(list(found.decisions.values())) == repr(expected)  # NaN is not itself
 
 
-async def test_another_budget_and_other_steps_decide_anew(tmp_path: Path):
+def test_another_budget_and_other_steps_decide_anew(plain: Path):
     found = replay(
-        await recorded(tmp_path),
+        plain,
         ["filter.length_budget=15", "filter.steps=[{use: max_kept, settings: {count: 1}}]"],
     )
 
@@ -139,11 +146,9 @@ async def test_another_budget_and_other_steps_decide_anew(tmp_path: Path):
     assert found.not_observed == 0
 
 
-async def test_what_was_cut_off_below_the_new_budget_is_not_observed(tmp_path: Path):
-    run = await recorded(tmp_path)
-
-    up_to_the_limit = replay(run, ["filter.length_budget=100"])
-    beyond = replay(run, ["filter.length_budget=101"])
+def test_what_was_cut_off_below_the_new_budget_is_not_observed(plain: Path):
+    up_to_the_limit = replay(plain, ["filter.length_budget=100"])
+    beyond = replay(plain, ["filter.length_budget=101"])
 
     # An aborted one might have lived under any larger budget.
     assert (up_to_the_limit.not_observed, beyond.not_observed) == (2, 4)
@@ -151,8 +156,8 @@ async def test_what_was_cut_off_below_the_new_budget_is_not_observed(tmp_path: P
     assert up_to_the_limit.after.kept == up_to_the_limit.before.kept + 2
 
 
-async def test_problems_of_which_nothing_is_left_are_counted(tmp_path: Path):
-    found = replay(await recorded(tmp_path), ["filter.length_budget=5"])
+def test_problems_of_which_nothing_is_left_are_counted(plain: Path):
+    found = replay(plain, ["filter.length_budget=5"])
 
     assert (found.before.problems_without, found.after.problems_without) == (0, 2)
     assert (found.after.mean_tokens, found.after.pass_rate) == (None, None)
@@ -174,13 +179,9 @@ async def test_problems_of_which_nothing_is_left_are_counted(tmp_path: Path):
         ),
     ],
 )
-async def test_what_cannot_be_replayed_is_one_line(
-    tmp_path: Path, settings: list[str], words: list[str]
-):
-    run = await recorded(tmp_path)
-
+def test_what_cannot_be_replayed_is_one_line(plain: Path, settings: list[str], words: list[str]):
     with pytest.raises(UserError) as caught:
-        replay(run, settings)
+        replay(plain, settings)
 
     assert "\n" not in str(caught.value)
     for word in words:
