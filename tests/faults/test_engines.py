@@ -40,7 +40,7 @@ HANG_S = 20
 """``cluster.engine_timeout_s``; the first batch of an engine computes nothing for some seconds."""
 
 SWAP_S = 15
-"""``sync.timeout_s``; a swap waits for what the engine computes, and its first batch takes seconds."""
+"""``sync.timeout_s``; a swap waits for what the engine computes, so for its first batch too."""
 
 
 pytestmark = pytest.mark.timeout(400)
