@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,8 @@ def _settlement(ticket: Ticket, version: int) -> Settlement:
 
 
 async def stub_seconds(max_lag: int, times: Sequence[float], steps: int) -> float:
-    """Seconds a step, once the first has been taken."""
+    """Seconds from the end of one step to that of the next: the median, since the machine may
+    stand still now and then."""
     write_s, learn_s, swap_s = times
     settings = [f"steps={steps}", f"max_lag={max_lag}", f"batch.problems={GROUPS}"]
     config = load("tiny", [*settings, "sampling.group_size=1", "checkpoint.every=1000"])
@@ -178,7 +180,7 @@ async def stub_seconds(max_lag: int, times: Sequence[float], steps: int) -> floa
         engine = SleepingEngine(queue, write_s / GROUPS, swap_s)
         await run(_parts(config, queue, engine, learner, quiet), start=0, reissue=[])
         await queue.close()
-    return (learner.ended[-1] - learner.ended[0]) / (steps - 1)
+    return statistics.median(after - before for before, after in pairwise(learner.ended))
 
 
 def _parts(config: RunConfig, queue: Any, engine: Any, learner: Any, quiet: Any) -> Parts:

@@ -5,6 +5,7 @@ One run for all tests, in their order: each takes it over with two engines and l
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -38,8 +39,11 @@ BACK_S = 60 + START_S
 HANG_S = 20
 """``cluster.engine_timeout_s``; the first batch of an engine computes nothing for some seconds."""
 
-SWAP_S = 8
-"""``sync.timeout_s``"""
+SWAP_S = 15
+"""``sync.timeout_s``; a swap waits for what the engine computes, so for its first batch too."""
+
+
+pytestmark = pytest.mark.timeout(400)
 
 
 @dataclass
@@ -181,7 +185,8 @@ def is_quiet(live: Live) -> bool:
         (kill_its_core_while_it_writes, "process died"),
         (kill_in_a_swap, "died during load_weights"),
         (stop_its_core_before_a_swap, f"waited {SWAP_S} s for generator-"),
-        (stop_while_it_writes, f"said nothing for {HANG_S} s"),
+        # The next publication, or else its silence, finds it out.
+        (stop_while_it_writes, f"waited {SWAP_S} s for|said nothing for {HANG_S} s"),
     ],
 )
 def test_a_lost_engine_is_back_at_the_newest_version(
@@ -200,7 +205,7 @@ def test_a_lost_engine_is_back_at_the_newest_version(
         lambda: live.events("engine_joined")[before["engine_joined"] :], "another one", BACK_S
     )
     assert [event["name"] for event in lost] == [name]
-    assert why in lost[0]["why"]
+    assert re.search(why, lost[0]["why"])
     assert len(joined) == 1
     assert (joined[0]["at_us"] - lost[0]["at_us"]) / 1e6 < 60 + joined[0]["seconds"]
     live.wait_for_steps(2)
