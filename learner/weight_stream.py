@@ -46,9 +46,11 @@ class WeightStream:
                 lines.submit(self._serve, file, place, deadline)
 
     def _serve(self, file: MappedFile, place: int, deadline: float) -> None:
-        store = self._store
-        assert store is not None, "a closed stream serves nobody"
+        assert self._store is not None, "a closed stream serves nobody"
         try:
+            # A line of its own to the store: on a shared one, waiting for an engine that never
+            # comes would hold up the others.
+            store = TCPStore(*self.address, is_master=False, timeout=self._timeout)
             store.wait([here(place)], self._timeout)
             left = timedelta(seconds=max(1.0, deadline - time.monotonic()))
             pair: Any = ProcessGroupGloo(PrefixStore(line(place), store), 0, 2, timeout=left)

@@ -31,6 +31,8 @@ DTYPE_BYTES = {
     "F8_E5M2": 1,
 }
 
+WHOLE = "model.safetensors"
+
 Shapes = dict[str, tuple[int, ...]]
 
 DAMAGED = (OSError, LookupError, ValueError, TypeError, RecursionError, OverflowError)
@@ -129,7 +131,13 @@ def folder_shapes(folder: str | Path) -> Shapes:
 
 
 def model_files(folder: str | Path) -> list[Path]:
-    files = sorted(Path(folder).glob("*.safetensors"))
+    """Those that hold the model: its index names them, and a copy in another layout may lie beside
+    them."""
+    index, whole = (Path(folder) / name for name in ("model.safetensors.index.json", WHOLE))
+    if index.is_file():
+        names = json.loads(index.read_text())["weight_map"].values()
+        return sorted(Path(folder) / name for name in set(names))
+    files = [whole] if whole.is_file() else sorted(Path(folder).glob("*.safetensors"))
     if not files:
         raise ValueError(
             f"model folder {str(folder)!r} holds no safetensors file: published weights could not "

@@ -105,7 +105,7 @@ async def world(tmp_path_factory):
         threads=1,
         seed=5,
         cpu_cores=(max(os.sched_getaffinity(0)),),
-        sync=SyncConfig(bucket_mib=BUCKET_MIB, timeout_s=5.0),
+        sync=SyncConfig(bucket_mib=BUCKET_MIB, timeout_s=15.0),
     )
     await engine.start()
     yield World(engine, folders, models)
@@ -501,12 +501,12 @@ def streamed(complete: PublishedWeights, stream: WeightStream) -> PublishedWeigh
 
 async def test_a_stream_that_breaks_or_brings_other_bytes_leaves_the_engine_as_it_was(world):
     complete = world.published(2, version=5)
-    stream = WeightStream(BUCKET_MIB << 20, timeout_s=5)
+    stream = WeightStream(BUCKET_MIB << 20, timeout_s=15)
     nobody = asyncio.create_task(world.engine.load_weights(streamed(complete, stream)))
     with pytest.raises(WeightsRefused, match=r"version 5 refused: the stream from .* broke"):
         await nobody
 
-    stream = WeightStream(BUCKET_MIB << 20, timeout_s=5)
+    stream = WeightStream(BUCKET_MIB << 20, timeout_s=15)
     other = replace(streamed(complete, stream), fingerprint="0" * 32)
     loading = asyncio.create_task(world.engine.load_weights(other))
     await asyncio.to_thread(stream.send, MappedFile.open(complete.files[0].path).copy(), 1)
@@ -520,7 +520,7 @@ async def test_a_stream_that_breaks_or_brings_other_bytes_leaves_the_engine_as_i
 async def test_a_stream_is_received_while_the_engine_writes(world):
     """From a learner's own sender, in a thread; another engine never comes."""
     complete = world.published(2, version=5)
-    stream = WeightStream(BUCKET_MIB << 20, timeout_s=5)
+    stream = WeightStream(BUCKET_MIB << 20, timeout_s=15)
     writing = asyncio.create_task(samples(world.engine, (9, 8, 7), 16, sampling(300)))
     await until_in_flight(world.engine, 8)
 

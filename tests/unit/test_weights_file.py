@@ -253,3 +253,19 @@ def test_a_file_is_laid_out_as_it_is_read(tmp_path):
         b"\x0c",
     ]
     assert len(header) % 8 == 0
+
+
+def test_a_copy_of_the_model_in_another_layout_is_not_part_of_it(tmp_path):
+    def touch(*names: str) -> None:
+        for name in names:
+            (tmp_path / name).write_bytes(b"")
+
+    touch("consolidated.safetensors", "part-1.safetensors", "part-2.safetensors")
+    index = {"weight_map": {"a": "part-2.safetensors", "b": "part-1.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    names = [file.name for file in model_files(tmp_path)]
+    assert names == ["part-1.safetensors", "part-2.safetensors"]
+
+    (tmp_path / "model.safetensors.index.json").unlink()
+    touch("model.safetensors")
+    assert [file.name for file in model_files(tmp_path)] == ["model.safetensors"]
