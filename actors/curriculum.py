@@ -22,6 +22,7 @@ from actors.ticket_rows import decode_ticket, worded, wording
 from actors.visits import Known, Visit, visit_of
 from configs.errors import UserError
 from configs.schema import RunConfig
+from verifiers.steps import bind_steps
 from verifiers.types import GroupOutcome, Problem, Ticket
 
 State = dict[str, Any]
@@ -43,7 +44,6 @@ def check_curriculum(config: RunConfig) -> None:
     """Raises UserError, one line, for a policy that is none, or a number that it cannot have."""
     bind_policy(config.curriculum)
     Temperature(config.sampling.policy)
-    followed(config.filter.steps)
 
 
 class Curriculum:
@@ -56,7 +56,7 @@ class Curriculum:
         self._policy = bind_policy(config.curriculum)
         self._budgets = make_budgets(config)
         self._temperature = Temperature(config.sampling.policy)
-        self._limits = RunningLimits(followed(config.filter.steps))
+        self._limits = RunningLimits(followed(bind_steps(config.filter.steps)))
         self._known: dict[str, Known] = {}
         self._seen = 0
 

@@ -2,12 +2,11 @@
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from actors.quantile import quantile
-from configs.economy import HookConfig
-from configs.errors import UserError
+from verifiers.steps import Step
 from verifiers.types import GroupOutcome
 
 WINDOW = 256
@@ -45,15 +44,6 @@ class RunningLimits:
             values.extend(state[name])
 
 
-def followed(steps: Iterable[HookConfig]) -> dict[str, float]:
-    """Of ``filter.steps`` those with a ``quantile`` among their settings. Raises UserError."""
-    return {step.use: _share(step) for step in steps if "quantile" in step.settings}
-
-
-def _share(step: HookConfig) -> float:
-    share = step.settings["quantile"]
-    if not isinstance(share, int | float) or isinstance(share, bool) or not 0 < share <= 1:
-        raise UserError(
-            f"filter.steps: quantile {share!r} of {step.use} must be a share above 0, at most 1"
-        )
-    return float(share)
+def followed(steps: Sequence[Step]) -> dict[str, float]:
+    """Those of ``filter.steps`` that follow the run, and which quantile of it."""
+    return {step.name: step.quantile for step in steps if step.quantile is not None}

@@ -108,8 +108,9 @@ class Completion:
     token_ids: tuple[int, ...]
     """Response tokens, the end-of-sequence token included when ``finish_reason`` is ``stop``."""
     logprobs: tuple[float, ...] = ()
-    """Of each of them, under the plain model (temperature 1), as the engine drew it. Empty where
-    nobody asked, and where nobody drew: a response of the data."""
+    """Of each of them, as the engine drew it: under the plain model, or, with ``sampling.policy``,
+    at the temperature that was drawn at. Empty where nobody asked, and where nobody drew: a
+    response of the data."""
     finish_reason: FinishReason
     first_version: int
     """Weight version when the request was handed to the engine: no token is older."""
