@@ -72,11 +72,11 @@ def require_version(version: str = VERSION) -> None:
 def connect(
     rank: int,
     world_size: int,
-    address: tuple[str, int],
+    store: torch.distributed.TCPStore,  # pyright: ignore[reportPrivateImportUsage]
     device: Literal["cpu", "cuda"],
     timeout_s: float,
 ) -> None:
-    """Join the ranks; returns when all of them are there."""
+    """Join the ranks, who meet in ``store``; returns when all of them are there."""
     _quiet()
     accelerator: Any = get_accelerator()
     if accelerator.device_name() != device:
@@ -89,10 +89,9 @@ def connect(
     # it with a C++ compiler would delay the first start by most of a minute.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     backend = "gloo" if device == "cpu" else "nccl"
-    host, port = address
     torch.distributed.init_process_group(
         backend,
-        init_method=f"tcp://{host}:{port}",
+        store=store,
         rank=rank,
         world_size=world_size,
         timeout=timedelta(seconds=timeout_s),

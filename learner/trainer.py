@@ -9,15 +9,16 @@ import logging
 import os
 import random
 import resource
-import socket
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from configs.schema import RunConfig
 from learner.loss import is_finite, learning_rate
@@ -108,16 +109,23 @@ class LearnerRank:
         self._queue = queue
         self._teacher_dir = teacher_dir or model_dir
         self._objective = bound_objective(config)
+        self._meeting: TCPStore | None = None
         self._num_applied = 0
         self._loss = 0.0
         self._measured = Measured()
 
     async def address(self) -> tuple[str, int]:
-        """Where rank 0 can wait for the others: this host's address and a port that is free."""
+        """Where rank 0 waits for the others, from now on: nobody else can take the port."""
         host = own_address()
-        with socket.socket() as listener:
-            listener.bind((host, self._config.cluster.learner_port or 0))
-            return host, int(listener.getsockname()[1])
+        port = self._config.cluster.learner_port or 0
+        self._meeting = TCPStore(host, port, is_master=True, wait_for_workers=False)
+        return host, int(self._meeting.port)
+
+    def _meet(self, address: tuple[str, int]) -> TCPStore:
+        if self._meeting is not None:
+            return self._meeting
+        limit = timedelta(seconds=self._config.cluster.wait_timeout_s)
+        return TCPStore(*address, is_master=False, timeout=limit)
 
     async def start(
         self, address: tuple[str, int], device: Device, total_steps: int
@@ -130,7 +138,9 @@ class LearnerRank:
 
         deepspeed_engine.require_version()
         timeout_s = self._config.cluster.wait_timeout_s
-        deepspeed_engine.connect(self._rank, settings.world_size, address, device, timeout_s)
+        deepspeed_engine.connect(
+            self._rank, settings.world_size, self._meet(address), device, timeout_s
+        )
         started = time.perf_counter()
         canary.require_all_delivered(
             settings.zero_stage, settings.offload_optimizer, settings.weights
