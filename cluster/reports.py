@@ -105,7 +105,7 @@ class Reports:
             version=weights.version,
             fingerprint=weights.fingerprint,
             bytes=weights.num_bytes,
-            kind=_kind(weights),
+            sent=_sent_as(weights),
             seconds=slowest.seconds,
             prepare_s=slowest.prepare_s,
             stall_s=slowest.stall_s,
@@ -158,7 +158,7 @@ class Reports:
         return (tokens - before) / max(now - then, 1e-9)
 
 
-def _kind(weights: PublishedWeights) -> str:
+def _sent_as(weights: PublishedWeights) -> str:
     if weights.is_streamed:
         return "stream"
     return "full" if weights.files[-1].base is None else "delta"
