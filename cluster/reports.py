@@ -111,7 +111,7 @@ class Reports:
             version=weights.version,
             fingerprint=weights.fingerprint,
             bytes=weights.num_bytes,
-            sent_as=_form(weights),
+            sent=_sent_as(weights),
             engines=len(loads),
             **times,
             in_flight=sum(load.in_flight for load in loads),
@@ -163,7 +163,7 @@ class Reports:
         return (tokens - before) / max(now - then, 1e-9)
 
 
-def _form(weights: PublishedWeights) -> str:
+def _sent_as(weights: PublishedWeights) -> str:
     if weights.is_streamed:
         return "stream"
     return "full" if weights.files[-1].base is None else "delta"
