@@ -160,10 +160,9 @@ class EconomyConfig(Section):
 class SyncConfig(Section):
     """How published weights reach the engines."""
 
-    transport: Literal["file", "shm", "gloo", "nccl", "ipc"] = "file"
+    transport: Literal["file", "shm", "gloo"] = "file"
     """``file``: below the run's folder, which all engines must see. ``shm``: in memory, for one
-    node. ``gloo`` and ``nccl``: from process to process over the network, for CPUs and GPUs.
-    ``ipc``: from GPU memory, for an engine on the learner's own GPU."""
+    node. ``gloo``: from process to process over the network."""
 
     delta: bool = True
     """With ``file`` and ``shm``: send what changed, compressed, where that is smaller."""

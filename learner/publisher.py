@@ -16,7 +16,6 @@ import torch
 from transformers import PreTrainedModel
 
 from configs.economy import SyncConfig
-from configs.errors import UserError
 from learner.lora import plain_weights
 from learner.publish import TYPE_NAMES, buckets, gather_bucket, whole_shape
 from learner.shared_folder import SharedFolder, require_room
@@ -45,11 +44,6 @@ class Publisher:
     def __init__(
         self, engine: "Engine", model: PreTrainedModel, dtype: torch.dtype, sync: SyncConfig
     ) -> None:
-        if sync.transport in ("nccl", "ipc"):
-            raise UserError(
-                f"sync.transport={sync.transport} is not there yet. Set sync.transport=gloo, which "
-                "reaches engines on GPUs too, or shm, or file"
-            )
         self._engine = engine
         self._model = model
         self._dtype = dtype
