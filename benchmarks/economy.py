@@ -36,7 +36,7 @@ from cluster.models import models_dir, resolve_model
 from configs.load import load
 from configs.run_files import Fate
 from configs.schema import RunConfig
-from learner.tiny_task import HIGHEST, LOWEST, MAX_STEPS, Chain, Step
+from learner.tiny_task import MAX_STEPS, Chain, walk
 from verifiers.types import JudgedGroup, Problem, Ticket
 
 PROBLEMS = {"tiny": 128, "smollm2": 24}
@@ -225,14 +225,7 @@ def print_row(row: dict[str, Any]) -> None:
 
 def chain_beyond(rng: random.Random) -> Chain:
     """As long as the longest of `tiny`, with operands of two digits; it was taught those of one."""
-    start = value = rng.randint(10, 90)
-    steps: list[Step] = []
-    while len(steps) < MAX_STEPS:
-        step = Step(sign=rng.choice((1, -1)), operand=rng.randint(11, 39))
-        if LOWEST <= step.apply(value) <= HIGHEST:
-            value = step.apply(value)
-            steps.append(step)
-    return Chain(start=start, steps=tuple(steps))
+    return walk(rng, rng.randint(10, 90), MAX_STEPS, operands=(11, 39))
 
 
 def problems_of(model: str, model_dir: str, beyond: float, seed: int) -> list[dict[str, str]]:

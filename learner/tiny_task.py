@@ -88,11 +88,16 @@ def draw_distinct(rng: random.Random, count: int, *, heldout: bool) -> list[Chai
 
 
 def _any_chain(rng: random.Random) -> Chain:
-    start = value = rng.randint(10, 90)
+    start = rng.randint(10, 90)
+    return walk(rng, start, rng.randint(MIN_STEPS, MAX_STEPS), operands=(2, 9))
+
+
+def walk(rng: random.Random, start: int, num_steps: int, operands: tuple[int, int]) -> Chain:
+    """Steps that keep every value in range."""
+    value = start
     steps: list[Step] = []
-    num_steps = rng.randint(MIN_STEPS, MAX_STEPS)
     while len(steps) < num_steps:
-        step = Step(sign=rng.choice((1, -1)), operand=rng.randint(2, 9))
+        step = Step(sign=rng.choice((1, -1)), operand=rng.randint(*operands))
         if LOWEST <= step.apply(value) <= HIGHEST:
             value = step.apply(value)
             steps.append(step)
