@@ -11,6 +11,7 @@ import ray
 from cluster.plan import Plan, Resources
 from cluster.ray_job import is_ray_job
 from configs.errors import UserError
+from configs.failpoints import FIRED_DIR, SPECS
 from configs.schema import RunConfig
 
 CONNECT_S = 5.0
@@ -105,7 +106,8 @@ def actor_environment(config: RunConfig, plan: Plan) -> dict[str, str]:
         # torch gives every large tensor pages of its own and gives them back at once: with pages of
         # 2 MiB instead of 4 KiB the system has an eighth as many faults to serve.
         environment["THP_MEM_ALLOC_ENABLE"] = "1"
-    for name in ("HF_HUB_OFFLINE", "HF_HOME", "LACONIC_CACHE", "XDG_CACHE_HOME"):
+    passed_on = ("HF_HUB_OFFLINE", "HF_HOME", "LACONIC_CACHE", "XDG_CACHE_HOME", SPECS, FIRED_DIR)
+    for name in passed_on:
         if name in os.environ:
             environment[name] = os.environ[name]
     return environment

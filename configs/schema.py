@@ -355,6 +355,16 @@ class CheckpointConfig(Section):
     keep: int = Field(default=2, ge=2)
     """Checkpoints kept; older ones go once a newer one is whole."""
 
+    keep_every: int | None = Field(default=None, gt=0)
+    """Keep those of every so many steps for good as well."""
+
+    max_gib: float | None = Field(default=None, gt=0)
+    """Room for all checkpoints together: of those kept for good the oldest go first. The newest
+    ``keep`` stay in any case."""
+
+    background: bool = True
+    """Write a checkpoint while training goes on, from a copy in the host's memory."""
+
 
 class RecorderConfig(Section):
     seal_s: float = Field(default=2.0, gt=0)
@@ -396,6 +406,31 @@ class ClusterConfig(Section):
 
     engine_timeout_s: float = Field(default=60.0, gt=0)
     """Longest silence of an engine before it counts as hung."""
+
+    learner_restarts: int = Field(default=3, ge=0)
+    """Times that the learner, all its ranks, starts again from the newest checkpoint after it died,
+    over the whole run."""
+
+    part_restarts: int = Field(default=3, ge=0)
+    """Times that each judge, the queue and the recorder start again after they died."""
+
+    part_timeout_s: float = Field(default=60.0, gt=0)
+    """Longest silence of one of those before it counts as hung."""
+
+    problem_attempts: int = Field(default=4, gt=0)
+    """Times that a ticket is tried, when an engine dies of it or it cannot be judged, before it is
+    a dead letter: left out, and named in the report."""
+
+    max_dead_letters: int = Field(default=16, ge=0)
+    """Dead letters that a run puts up with; one more ends it."""
+
+    stall_timeout_s: float = Field(default=900.0, gt=0)
+    """After so long without a token, a settled group or a step, what every process does is written
+    to the run's folder."""
+
+    grace_s: float = Field(default=25.0, gt=0)
+    """After a first SIGTERM: the step under way may be finished and committed in this time, else
+    the run ends with what was committed before."""
 
     learner_port: int | None = Field(default=None, gt=0, lt=65536)
     """Port at which the learner ranks meet, for networks that open only some. None: a free one."""
