@@ -1,6 +1,7 @@
 """The append-only file behind the replay queue: what is written here survives the process.
 
-One JSON object a line, each behind its own checksum, so that a torn tail is told apart from data.
+One JSON object a line, each behind its own checksum, so that a torn tail is told apart from data,
+and with its number in the file, so that one that is gone from the middle is missed.
 """
 
 import json
@@ -23,15 +24,17 @@ class ReplayLog:
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.boot = 1 + len(log_files(directory))
+        self._num_records = 0
         self._file = (directory / f"log-{self.boot:04d}.jsonl").open("xb")
         _sync_directory(directory)
 
     def append(self, record: Record, *, durable: bool = True) -> None:
         """``durable``: on the disk, not only handed to the system, when this returns."""
-        self._file.write(_encode(record))
+        self._file.write(_encode({"seq": self._num_records + 1, **record}))
         self._file.flush()
         if durable:
             os.fdatasync(self._file.fileno())
+        self._num_records += 1
 
     def close(self) -> None:
         self._file.close()
