@@ -53,7 +53,7 @@ def check(run_dir: Path) -> Found:
     recorded.read()
     kept, latest = _read_checkpoints(run_dir / "checkpoints")
     history = History(config.max_lag)
-    torn = _read_log(run_dir / "queue", history)  # last: it knows most
+    torn = read_log(run_dir / "queue", history)  # last: it knows most
     tally = history.close()
     recorded.compare(history, tally)
     wrong_checkpoints = _wrong_checkpoints(kept, latest, history)
@@ -71,8 +71,9 @@ def check(run_dir: Path) -> Found:
     )
 
 
-def _read_log(folder: Path, history: History) -> int:
-    """Returns how many torn lines there are, one a file at most, at its end."""
+def read_log(folder: Path, history: History) -> int:
+    """Every record of every log, in order. Returns how many torn lines there are: one a file at
+    most, at its end, which was never promised to anybody."""
     torn = 0
     files = sorted(folder.glob("log-*.jsonl"), key=lambda path: (len(path.name), path.name))
     for boot, path in enumerate(files, start=1):

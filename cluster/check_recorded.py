@@ -104,7 +104,9 @@ class Recorded:
             reason = " ".join(str(error).split())[:100]
             self.violations.append(f"{file} cannot be read: {reason}")
             return []
-        return list(zip(*(table[name].to_pylist() for name in COLUMNS[kind]), strict=True))
+        there = {name: table[name].to_pylist() for name in table.column_names}
+        columns = (there.get(name, [None] * num_rows) for name in COLUMNS[kind])
+        return list(zip(*columns, strict=True))
 
     def _wrong_births(self, history: History) -> Iterator[str]:
         for name, births in self.births.items():

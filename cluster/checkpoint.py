@@ -109,7 +109,7 @@ class CheckpointStore:
                 self._remove(final)
             os.rename(folder, final)
             _sync(self._directory)
-            self._point_at(final)
+            self._point_at(self.folders()[-1])  # a slower save may come after a later one
             self._prune()
         except OSError:
             self.abandon(folder)
