@@ -152,6 +152,44 @@ def as_of(version: int) -> Callable[[Record], Record]:
     return change
 
 
+def begun_with(version: int) -> Callable[[Record], Record]:
+    """Only their first tokens."""
+
+    def change(record: Record) -> Record:
+        return record | {
+            "outcomes": [[*o[:4], version, o[5]] for o in record["outcomes"]],
+            "rollouts": [[*r[:3], version, *r[4:]] for r in record["rollouts"]],
+        }
+
+    return change
+
+
+def kept(**changes: object) -> Callable[[Record], Record]:
+    """The group's one rollout for the learner, otherwise than it was."""
+
+    def change(record: Record) -> Record:
+        [[name, prompt, response, first, last, rare]] = record["rollouts"]
+        row = {"name": name, "response": response, "rare": rare} | changes
+        return record | {
+            "rollouts": [[row["name"], prompt, row["response"], first, last, row["rare"]]]
+        }
+
+    return change
+
+
+def at_the_end(kind: str, change: Callable[[Record], Record], **where: int):
+    """One more record, made from one that is there."""
+
+    def corrupt(run: Path) -> None:
+        def longer(records: list[Record]) -> list[Record]:
+            [hit] = [r for r in records if r["kind"] == kind and where.items() <= r.items()]
+            return [*records, change(hit)]
+
+        rewrite(run / "queue", 2, longer)
+
+    return corrupt
+
+
 def fate(name: str, what: str, step: int):
     return row("fate", rollout_id=name, fate=what, step=step)
 
@@ -190,6 +228,26 @@ CORRUPTIONS = {
         edit("settle", lambda r: r | {"rollouts": []}, ticket=9),
         "000009.0.0 was accepted and is not kept for the learner",
     ),
+    "a sample of another group": (
+        edit(
+            "settle",
+            lambda r: r | {"outcomes": [r["outcomes"][0], ["000008.1.1", *r["outcomes"][1][1:]]]},
+            ticket=9,
+        ),
+        "ticket 9 is settled with a foreign sample, 000008.1.1",
+    ),
+    "other tokens kept than were judged": (
+        edit("settle", kept(response=[7]), ticket=9),
+        "000009.0.0 is kept for the learner otherwise than it was judged",
+    ),
+    "accepted and rejected": (
+        edit("settle", kept(rare={"is_accepted": False}), ticket=9),
+        "000009.0.0 is accepted in one place and rejected in another",
+    ),
+    "kept and never judged": (
+        edit("settle", kept(name="000009.0.2"), ticket=9),
+        "000009.0.0 was accepted and is not kept",
+    ),
     "acknowledgements overlap": (
         edit("ack", lambda r: r | {"first": 5}, step=3),
         "step 3 takes tickets 5 to 5 once more",
@@ -218,6 +276,28 @@ CORRUPTIONS = {
         edit("settle", as_of(0), boot=1, ticket=6),
         "step 3 trains 000006.0.0 with lag 3, above max_lag 1",
     ),
+    "trained above the bound, if only its beginning": (
+        edit("settle", begun_with(0), boot=1, ticket=6),
+        "step 3 trains 000006.0.0 with lag 3, above max_lag 1",
+    ),
+    "left out for two reasons": (
+        edit(
+            "ack",
+            lambda r: (
+                r
+                | {
+                    "dropped": {"stale": 1, "equal": 1},
+                    "left_out": {"stale": ["000008.1.0"], "equal": ["000008.1.0"]},
+                }
+            ),
+            step=4,
+        ),
+        "step 4 leaves out 000008.1.0, which it does not have",
+    ),
+    "more left out than are named": (
+        edit("ack", lambda r: r | {"dropped": {"stale": 2}}, step=4),
+        r"step 4 counts {'stale': 2} rollouts left out, and names {'stale': 1}",
+    ),
     "left out for what is not so": (
         edit(
             "ack",
@@ -245,6 +325,18 @@ CORRUPTIONS = {
     "a ticket is missing": (
         edit("issue", lambda r: None, boot=1, ticket=5),
         "ticket 6 is issued, and ticket 5 never was",
+    ),
+    "a ticket begins with a later attempt": (
+        edit("issue", lambda r: r | {"attempt": 1}, ticket=9),
+        "ticket 9 begins with attempt 1",
+    ),
+    "an attempt is missing": (
+        edit("issue", lambda r: r | {"attempt": 2}, ticket=8),
+        "attempt 2 at ticket 8 follows attempt 0",
+    ),
+    "a settled ticket is issued again": (
+        at_the_end("issue", lambda r: r | {"attempt": 1}, ticket=9),
+        "ticket 9 is issued again, though it was settled",
     ),
     "the data goes back": (
         edit("issue", lambda r: r | {"cursor": 5 - r["ticket"]}, boot=1, ticket=3),
@@ -384,6 +476,28 @@ def test_a_log_that_only_counts_what_was_left_out_is_still_read(run: Path):
     assert "step 4 trains 000008.1.0 with lag 2, above max_lag 1" in text
 
 
+def test_a_log_that_only_counts_may_not_train_more_than_is_fresh(run: Path):
+    """One of two is left out as stale; both are."""
+    edit("ack", lambda r: {k: v for k, v in r.items() if k != "left_out"}, step=4)(run)
+    edit("settle", as_of(2), ticket=9)(run)
+
+    assert "step 4 trains 1 rollouts, and 0 are within max_lag 1" in check(run).violations[0]
+
+
+def test_what_was_kept_and_never_judged_is_named_too(run: Path):
+    CORRUPTIONS["kept and never judged"][0](run)
+
+    assert "000009.0.2 is kept for the learner, and nobody judged it" in check(run).violations[1]
+
+
+def test_what_was_written_counts_as_attempted_and_not_what_was_asked_for(run: Path):
+    edit("issue", lambda r: r | {"size": 5}, ticket=9)(run)
+
+    found = check(run)
+
+    assert (found.violations, found.tally.attempted) == ([], 22)
+
+
 def test_a_dead_letter_is_listed_and_settled_with_nothing(run: Path):
     dead = {"kind": "dead", "ticket": 9, "attempt": 0, "why": "no engine survives it"}
     edit("settle", lambda r: dead, ticket=9)(run)
@@ -392,7 +506,7 @@ def test_a_dead_letter_is_listed_and_settled_with_nothing(run: Path):
     found = check(run)
 
     assert found.dead_letters == [{"ticket": 9, "problem": "p-9", "why": "no engine survives it"}]
-    assert (found.tally.dead_groups, found.tally.acked) == (1, 18)
+    assert (found.tally.dead_groups, found.tally.acked, found.tally.attempted) == (1, 18, 20)
     assert not [text for text in found.violations if text.startswith("queue/")]
 
 

@@ -305,12 +305,14 @@ def test_a_log_says_which_rollouts_a_step_left_out(tmp_path: Path):
         ("stale", 3, (1.0, 0.0), True),
         ("equal", 0, (1.0, 0.0), False),
         ("equal", 0, (1.0, 1.0), True),
+        ("equal", 0, (1.0, 1.0, 0.0), True),
     ],
 )
 def test_a_reason_must_hold_for_the_group(
     reason: str, first_version: int, rewards: tuple[float, ...], is_true: bool
 ):
-    names = [rollout_id(1, 0, sample) for sample in range(2)]
+    """A third one came with the data: its reward makes a group no less equal."""
+    names = [rollout_id(1, 0, sample) for sample in range(len(rewards))]
     versions = [first_version, first_version]
     issue = {"kind": "issue", "attempt": 0, "size": 2, "version": 0}
     records: list[Record] = [
@@ -335,14 +337,17 @@ def test_a_reason_must_hold_for_the_group(
             "kind": "settle",
             "ticket": 1,
             "attempt": 0,
-            "outcomes": [[name, "correct", None, 1, *versions] for name in names],
+            "outcomes": [
+                [name, "correct", None, 1, *versions, place == 2]
+                for place, name in enumerate(names)
+            ],
             "rollouts": [
                 [name, [1], [2], *versions, {"reward": reward}]
                 for name, reward in zip(names, rewards, strict=True)
             ],
         },
         {**records[3], "step": 1, "first": 1, "end": 2}
-        | {"dropped": {reason: 2}, "left_out": {reason: names}},
+        | {"dropped": {reason: len(names)}, "left_out": {reason: names}},
     ]
 
     found = violations(records, max_lag=1)
