@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from cluster.checkpoint import CheckpointStore
 from configs.run_files import read_jsonl
 from tests.faults.live import Live, training
 from tests.integration.conftest import World, world
@@ -17,7 +18,7 @@ from tests.integration.runs import Account
 
 __all__ = ["world"]  # the fixture
 
-HANG_S = 8
+HANG_S = 5
 """``cluster.part_timeout_s``."""
 
 BACK_S = 60
@@ -109,8 +110,12 @@ def test_a_signal_ends_it_within_half_a_minute_and_all_is_accounted_for(live: Li
 
     assert live.driver.wait(timeout=30) == 75
 
+    newest, complaints = CheckpointStore(live.folder / "checkpoints", keep=2).newest()
+    assert newest is not None and complaints == []
     account = Account(live.folder)
     steps = len(account.steps)
+    assert newest.state.step == steps
+    assert newest.state.end_ticket == len(account.trained_tickets)
     assert sorted(account.steps) == list(range(steps))
     assert account.trained_tickets == list(range(account.trained_tickets[-1] + 1))
     outcomes = account.outcomes
