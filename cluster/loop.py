@@ -44,6 +44,10 @@ class LearnerLost(RuntimeError):
     """A rank of the learner is gone, and so is the learner; why that is."""
 
 
+class NothingToLearn(RuntimeError):
+    """Hardly anything is accepted, for so long that it is no chance."""
+
+
 class Draws(Protocol):
     def draw(self, number: int, version: int) -> Ticket | None: ...
     def again(self, record: Issued) -> Ticket: ...
@@ -302,9 +306,19 @@ async def _train(parts: Parts, version: int) -> int:
 
 async def _lease(parts: Parts, step: int) -> Lease:
     """Enough accepted groups for one step. A batch without any is normal: take the next as well."""
-    while not (lease := await parts.queue.lease(step)).is_ready:
+    patience = parts.config.cluster.batch_patience
+    for _ in range(patience):
+        lease = await parts.queue.lease(step)
+        if lease.is_ready:
+            return lease
         await parts.reports.waiting(lease)
-    return lease
+    why = ", ".join(f"{reason} {count}" for reason, count in lease.reasons.items())
+    raise NothingToLearn(
+        f"step {step + 1}: {lease.num_accepted} of {lease.num_written} rollouts accepted ({why}) "
+        f"and batch.min_rollouts={parts.config.batch.min_rollouts}: given up after "
+        f"cluster.batch_patience={patience} batches; raise filter.length_budget, look at what was "
+        "rejected, or give easier problems"
+    )
 
 
 async def _step(parts: Parts, lease: Lease) -> Stepped:

@@ -14,7 +14,7 @@ from actors.replay import ReplayQueue
 from cluster import loop
 from cluster.bad_steps import BadSteps
 from cluster.fleet import Fleet
-from cluster.loop import LearnerLost, Parts
+from cluster.loop import LearnerLost, NothingToLearn, Parts
 from configs.errors import LeaseLost, UserError
 from configs.load import load
 from tests.fakes import make_problem, make_ticket
@@ -591,3 +591,25 @@ async def test_a_queue_that_starts_again_lends_the_same_once_more(tmp_path: Path
     again = ReplayQueue(str(tmp_path), world.config, Fates())
     await again.start_again()
     assert await again.counts() == counts
+
+
+async def test_when_nothing_is_ever_accepted_the_run_ends_with_the_reasons(tmp_path: Path):
+    world = World(tmp_path, "steps=9", "cluster.batch_patience=3", accepted=lambda ticket: 0)
+
+    with pytest.raises(NothingToLearn, match=r"0 of 12 rollouts accepted \(wrong 12\)") as end:
+        await world.run()
+
+    assert "\n" not in str(end.value)
+    assert len(world.reports.hungry) == 3
+    (await world.queue.counts()).check()
+
+
+async def test_a_single_accepted_rollout_makes_a_step_however_late_it_comes(tmp_path: Path):
+    world = World(
+        tmp_path, "steps=1", "cluster.batch_patience=4", accepted=lambda ticket: int(ticket == 7)
+    )
+
+    assert await world.run() == 1
+
+    [lease] = world.learner.leases
+    assert (lease.num_rollouts, lease.end_ticket) == (1, 8)
