@@ -20,6 +20,7 @@ from configs.load import load
 from tests.fakes import make_problem, make_ticket
 from tests.unit.test_replay import Fates, settlement
 from verifiers.types import Lease, Problem, PublishedWeights, Ticket
+from verifiers.weights_file import WeightsRefused
 
 
 class Source:
@@ -527,6 +528,47 @@ async def test_a_learner_that_is_lost_goes_on_from_the_checkpoint_with_the_same_
     assert sorted(map(int, written)) == list(range(12)), "nothing is written twice"
     loads = [int(line.split()[1]) for line in world.log if line.startswith("load")]
     assert loads == [1, 2, 3, 4, 5, 6], "engines never go back, and get each version once"
+
+
+@pytest.mark.parametrize("dies_in", ["send", "whole"])
+async def test_a_learner_that_dies_while_engines_wait_for_it_keeps_nobody_waiting(
+    tmp_path: Path, dies_in: str
+):
+    """Weights are streamed: the loop waits for the engines, and they for a learner that is gone."""
+    deaths = {"send", "whole"} if dies_in == "whole" else {"send"}
+
+    class Learner(globals()["Learner"]):
+        async def publish(self, version: int, *, whole: bool = False) -> PublishedWeights:
+            if whole and "whole" in deaths and version == 3:
+                deaths.remove("whole")
+                raise LearnerLost("the process is gone")
+            weights = await super().publish(version)
+            return replace(weights, is_streamed=not whole)
+
+        async def send(self, engines: int) -> None:
+            if "send" in deaths and self.leases[-1].step == 2:
+                deaths.remove("send")
+                raise LearnerLost("the process is gone")
+
+    class Generator(globals()["Generator"]):
+        async def load_weights(self, weights: PublishedWeights) -> Load:
+            await asyncio.sleep(0.001)
+            if weights.is_streamed and weights.version == 3 and 3 not in refused:
+                refused.append(3)
+                raise WeightsRefused("the stream broke")
+            return await super().load_weights(weights)
+
+    refused: list[int] = []
+    world = World(tmp_path, "steps=6", reader=Learner, writer=Generator)
+
+    assert await world.run() == 6
+
+    assert refused == [3] and not deaths
+    counts = await world.queue.counts()
+    counts.check()
+    assert (counts.running_groups, counts.queued) == (0, 0)
+    assert counts.trained >= 6, "some of it may be stale by now"
+    assert world.generators[0].version == 6
 
 
 async def test_a_checkpoint_is_written_while_the_next_step_is_taken(tmp_path: Path):
