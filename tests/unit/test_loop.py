@@ -341,11 +341,17 @@ async def test_the_last_version_is_published_and_committed_out_of_turn(tmp_path:
 
 async def test_a_stop_finishes_the_step_commits_and_ends(tmp_path: Path):
     world = World(tmp_path, "steps=9", learner={"delay_s": 0.01})
-    asyncio.get_running_loop().call_later(0.015, world.parts.stop.set)
 
+    async def stop_in_the_second_step() -> None:
+        while len(world.learner.leases) < 2:
+            await asyncio.sleep(0)
+        world.parts.stop.set()
+
+    stopping = asyncio.create_task(stop_in_the_second_step())
     version = await world.run()
+    await stopping
 
-    assert 0 < version < 9
+    assert version == 2
     assert f"commit {version} below {2 * version}" in world.log
 
 
