@@ -104,7 +104,7 @@ async def test_a_part_that_hangs_is_ended_and_the_others_are_asked_meanwhile(tmp
     await world.look(1)
     queue.hangs, queue.start_s = True, 0.1
 
-    await world.look(9)
+    await world.look(20)
 
     assert queue.started_again == 1, "a start may take longer than an answer"
     assert world.kinds == ["part_hung", "part_back"]
