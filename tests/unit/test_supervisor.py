@@ -62,6 +62,7 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> None:
         await asyncio.sleep(min(silent_s, seconds))
         if silent_s > seconds:
             raise TimeoutError
+        part.start_s = 0.0
         return part.pid
 
     def start_again(part: Part) -> None:
@@ -102,7 +103,7 @@ async def test_a_part_that_hangs_is_ended_and_the_others_are_asked_meanwhile(tmp
     world = World(tmp_path)
     queue = world.actors.served[1]
     await world.look(1)
-    queue.hangs, queue.start_s = True, 0.1
+    queue.hangs, queue.start_s = True, 0.15
 
     await world.look(20)
 
