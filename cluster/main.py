@@ -224,8 +224,8 @@ def _say(line: str) -> None:
 
 
 def _failed(error: Exception, code: int) -> int:
-    """One line, whatever went wrong: the log files have the rest. Causes quote what they were given,
-    which is why a secret must be taken out here."""
+    """One line, whatever went wrong: the log files have the rest. A cause may quote what it was
+    given, secrets too."""
     cause = redact(" ".join(str(error).split()), secrets_of(os.environ))
     _say(f"laconic: {cause or type(error).__name__}")
     return code

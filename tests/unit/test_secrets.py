@@ -17,15 +17,15 @@ from configs.secrets import REDACTED, is_secret_name, redact, redact_values, sec
 
 pytestmark = pytest.mark.row(28)
 
-SECRET_NAMES = (
-    "token hub_token HF_TOKEN hubToken judge.API_KEY api_key apikey API-KEY wandb_key password "
-    "db.password passwd secret client_secret secrets credentials AWS_SECRET_ACCESS_KEY "
-    "RAY_AUTH_TOKEN private_key"
-).split()
-PLAIN_NAMES = (
-    "max_tokens micro_batch_tokens token_weights tokens monkey key sort_key eos_token pad_token "
-    "penalty_per_token RAY_AUTH_TOKEN_PATH AWS_SHARED_CREDENTIALS_FILE keyboard revision tokenizer"
-).split()
+SECRET_NAMES = """
+    token hub_token HF_TOKEN hubToken judge.API_KEY api_key apikey API-KEY wandb_key password
+    db.password passwd secret client_secret secrets credentials AWS_SECRET_ACCESS_KEY
+    RAY_AUTH_TOKEN private_key
+""".split()
+PLAIN_NAMES = """
+    max_tokens micro_batch_tokens token_weights tokens monkey key sort_key eos_token pad_token
+    penalty_per_token RAY_AUTH_TOKEN_PATH AWS_SHARED_CREDENTIALS_FILE keyboard revision tokenizer
+""".split()
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 LOOKS = (
@@ -151,12 +151,12 @@ def test_a_secret_in_a_file_or_a_variable_is_refused(
 ):
     (tmp_path / "more.yaml").write_text("learner: {objective_settings: {hub_token: abcdefgh}}\n")
 
-    with pytest.raises(ConfigError, match="learner.objective_settings.hub_token is named like"):
+    with pytest.raises(ConfigError, match=r"learner\.objective_settings\.hub_token is named like"):
         load("tiny", [str(tmp_path / "more.yaml")])
-    with pytest.raises(ConfigError, match="judge.password is named like"):
+    with pytest.raises(ConfigError, match=r"judge\.password is named like"):
         load_judge(["judge.password=abcdefgh"])
     monkeypatch.setenv("LACONIC__WANDB__API_KEY", "abcdefgh")
-    with pytest.raises(ConfigError, match="wandb.api_key is named like"):
+    with pytest.raises(ConfigError, match=r"wandb\.api_key is named like"):
         load("tiny", [])
 
 
