@@ -17,15 +17,16 @@ from configs.secrets import REDACTED, is_secret_name, redact, redact_values, sec
 
 pytestmark = pytest.mark.row(28)
 
-SECRET_NAMES = """
-    token hub_token HF_TOKEN hubToken judge.API_KEY api_key apikey API-KEY wandb_key password
-    db.password passwd secret client_secret secrets credentials AWS_SECRET_ACCESS_KEY
-    RAY_AUTH_TOKEN private_key
-""".split()
-PLAIN_NAMES = """
-    max_tokens micro_batch_tokens token_weights tokens monkey key sort_key eos_token pad_token
-    penalty_per_token RAY_AUTH_TOKEN_PATH AWS_SHARED_CREDENTIALS_FILE keyboard revision tokenizer
-""".split()
+SECRET_NAMES = [
+    "token", "hub_token", "HF_TOKEN", "hubToken", "judge.API_KEY", "api_key", "apikey", "API-KEY",
+    "wandb_key", "password", "db.password", "passwd", "secret", "client_secret", "secrets",
+    "credentials", "AWS_SECRET_ACCESS_KEY", "RAY_AUTH_TOKEN", "private_key",
+]  # fmt: skip
+PLAIN_NAMES = [
+    "max_tokens", "micro_batch_tokens", "token_weights", "tokens", "monkey", "key", "sort_key",
+    "eos_token", "pad_token", "penalty_per_token", "RAY_AUTH_TOKEN_PATH",
+    "AWS_SHARED_CREDENTIALS_FILE", "keyboard", "revision", "tokenizer",
+]  # fmt: skip
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 LOOKS = (
