@@ -58,9 +58,12 @@ def faults(tree: ast.AST) -> Iterator[str]:
             yield from _imports(node)
         elif isinstance(node, ast.Call):
             yield from _calls(node)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if "\n" in node.value and "exec(" in node.value:
-                yield f"{node.lineno}: a program in a text"
+        elif isinstance(node, ast.Constant) and _is_program(node.value):
+            yield f"{node.lineno}: a program in a text"
+
+
+def _is_program(value: object) -> bool:
+    return isinstance(value, str) and "\n" in value and "exec(" in value
 
 
 def _imports(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
