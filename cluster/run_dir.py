@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,20 @@ class RunDir:
     def weights(self) -> Path:
         return self.path / "weights"
 
-    def create(self, config: RunConfig, preset: str) -> None:
+    def require_same(self, fingerprints: Mapping[str, str]) -> None:
+        """A run goes on with the problems and the tokenizer that it began with: names may stay and
+        files change."""
+        before = self._read(RUN).get("fingerprints", {}) if self.is_resumed else {}
+        for what, was in before.items():
+            if fingerprints[what] != was:
+                raise RunDirError(
+                    f"--resume with other {what}: the run began with {was[:12]}, and what is there "
+                    f"now is {fingerprints[what][:12]}. Put back what it was, or start a new run"
+                )
+
+    def create(
+        self, config: RunConfig, preset: str, fingerprints: Mapping[str, str] | None = None
+    ) -> None:
         """Write what is to run. A resumed run adds a start to its ``run.json``."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -51,6 +65,7 @@ class RunDir:
             command = [redact(argument, known) for argument in sys.argv]
             starts.append({"at": _utc(), "command": command, "pid": os.getpid()})
             run = {"name": self.path.name, "preset": preset, "starts": starts}
+            run |= {"fingerprints": dict(fingerprints or {})}
             replace_file(self.path / RESOLVED, dump(config))
             replace_file(self.path / RUN, json.dumps(run, indent=1))
         except OSError as error:

@@ -75,6 +75,7 @@ def test_turn_markers_are_control_tokens_and_thinking_marks_are_not(tmp_path: Pa
     assert template.control_token("<think> a | b <im_end>") is None
 
 
+@pytest.mark.row(19)
 def test_no_text_that_is_let_through_becomes_a_control_token(tmp_path: Path):
     template = load_chat_template(str(make_model(tmp_path)), MODEL)
     frame = template.encode([template.render(user("x"))])[0]
@@ -87,6 +88,17 @@ def test_no_text_that_is_let_through_becomes_a_control_token(tmp_path: Path):
         assert template.control_token(text) is None
         (ids,) = template.encode([template.render(user(text))])
         assert [i for i in ids if i in control] == [i for i in frame if i in control]
+
+
+@pytest.mark.row(19)
+@pytest.mark.parametrize(
+    "text",
+    ["{{ 7 * 7 }}", "{% for a in messages %}{{ a }}{% endfor %}", "{# gone #}", "'}}{{ 1 }}"],
+)
+def test_a_prompt_that_is_a_template_itself_stays_text(tmp_path: Path, text: str):
+    template = load_chat_template(str(make_model(tmp_path)), MODEL)
+
+    assert f"<|im_start|>user\n{text}<|im_end|>" in template.render(user(text))
 
 
 def test_the_context_length_comes_from_the_models_configuration(tmp_path: Path):
