@@ -26,7 +26,7 @@ check: setup ## format, lint, types, import contracts, known holes in the locks,
 	@$(PYTHON_IN_VENV) -m pytest -q tests/unit
 
 faults: setup ## the fault suite, and its table in docs/reliability.md
-	@$(PYTHON_IN_VENV) -m pytest -m row --fault-table docs/reliability.md
+	@$(PYTHON_IN_VENV) -m pytest -m row --fault-table=docs/reliability.md
 
 audit: setup ## known holes in the lock, by our table and by the public advisories (a network)
 	@$(PYTHON_IN_VENV) -m requirements.audit

@@ -20,8 +20,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--fault-table"):
-        config.pluginmanager.register(FaultTable(config.getoption("--fault-table")))
+    page = config.getoption("--fault-table")
+    if page is not None:
+        config.pluginmanager.register(FaultTable(page))
 
 
 class FaultTable:

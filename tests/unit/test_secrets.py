@@ -14,6 +14,8 @@ from cluster.tracker import without_secrets
 from configs import secrets
 from configs.load import ConfigError, dump, known_keys, load, load_judge, load_resolved
 from configs.secrets import REDACTED, is_secret_name, redact, redact_values, secrets_of
+from verifiers import nursery, sandbox_program
+from verifiers.sandbox_commands import COMMANDS
 
 pytestmark = pytest.mark.row(28)
 
@@ -251,6 +253,25 @@ def test_what_ray_is_told_of_an_actors_environment_holds_no_secret(
 
     assert not any(is_secret_name(name) for name in told)
     assert not any("secret-of" in value for value in told.values())
+
+
+def test_who_judges_or_runs_what_a_model_wrote_starts_without_secrets(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    for name in ("HF_TOKEN", "WANDB_API_KEY", "RAY_AUTH_TOKEN", "LACONIC_NOTE", "HOME"):
+        monkeypatch.setenv(name, f"secret-of-{name}-1")
+
+    started = [nursery._environment(), *(start()[1] for start in COMMANDS.values())]
+
+    assert len(started) == 3
+    for environment in [*started, sandbox_program.ENVIRONMENT]:
+        assert set(environment) <= {
+            *nursery.KEPT_VARIABLES,
+            "PYTHONPATH",
+            "PYTHONHASHSEED",
+            "PYTHONUTF8",
+        }
+        assert not any("secret-of" in value for value in environment.values())
 
 
 def test_a_long_text_is_redacted_in_no_time():
