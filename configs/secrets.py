@@ -102,12 +102,12 @@ def redact(text: str, known: tuple[str, ...] = ()) -> str:
 
 
 def redact_values(values: Any, known: tuple[str, ...] = (), name: str = "") -> Any:
-    """The same structure with every text redacted. A ``revision`` is a commit, never a key."""
+    """The same structure with every text redacted."""
     if isinstance(values, Mapping):
         return {key: redact_values(value, known, str(key)) for key, value in values.items()}
     if isinstance(values, list | tuple):
         return [redact_values(value, known, name) for value in values]
-    if not isinstance(values, str) or name == "revision":
+    if not isinstance(values, str):
         return values
     if is_secret_name(name) and values:
         return REDACTED
