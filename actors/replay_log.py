@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from actors.line_file import LineFile
+from configs.failpoints import failpoint
+
 Record = dict[str, Any]
 
 
@@ -24,17 +27,19 @@ class ReplayLog:
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.boot = 1 + len(log_files(directory))
+        path = directory / f"log-{self.boot:04d}.jsonl"
+        path.open("xb").close()
+        self._file = LineFile(path)
         self._num_records = 0
-        self._file = (directory / f"log-{self.boot:04d}.jsonl").open("xb")
         _sync_directory(directory)
 
-    def append(self, record: Record, *, durable: bool = True) -> None:
-        """``durable``: on the disk, not only handed to the system, when this returns."""
-        self._file.write(_encode({"seq": self._num_records + 1, **record}))
-        self._file.flush()
-        if durable:
-            os.fdatasync(self._file.fileno())
+    def append(self, record: Record) -> None:
+        """On the disk when this returns; nothing of it is there, for a reader, when it raises."""
+        failpoint("queue.append")
+        numbered = {"seq": self._num_records + 1, **record}
+        self._file.append(_encode(numbered), durable=True)
         self._num_records += 1
+        failpoint("queue.appended")
 
     def close(self) -> None:
         self._file.close()

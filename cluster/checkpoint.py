@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import stat
+import threading
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -57,7 +58,7 @@ class Checkpoint:
 
 
 class CheckpointStore:
-    """One process writes; any number may read."""
+    """One process writes, from any of its threads; any number may read."""
 
     def __init__(
         self,
@@ -74,6 +75,8 @@ class CheckpointStore:
         self._keep_every = keep_every
         self._max_bytes = None if max_gib is None else max_gib * 2**30
         self._under_way: dict[int, Path] = {}
+        self._names = threading.RLock()
+        """Whoever gives a folder another name, or takes it away."""
 
     def begin(self, step: int) -> Path:
         """An empty folder for the learner's files, until ``commit`` or ``abandon``.
@@ -81,20 +84,22 @@ class CheckpointStore:
         What earlier crashes left behind is removed, other saves of this store are left alone; an
         unfinished one of the same step is given up. Raises ``NoRoom``.
         """
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._under_way.pop(step, None)
-        for leftover in set(self._directory.glob("*.tmp*")) - set(self._under_way.values()):
-            shutil.rmtree(leftover, ignore_errors=True)
-        self._require_room()
-        folder = self._unnamed(step)
-        folder.mkdir(mode=0o700)
-        self._under_way[step] = folder
-        return folder
+        with self._names:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._under_way.pop(step, None)
+            for leftover in set(self._directory.glob("*.tmp*")) - set(self._under_way.values()):
+                shutil.rmtree(leftover, ignore_errors=True)
+            self._require_room()
+            folder = self._unnamed(step)
+            folder.mkdir(mode=0o700)
+            self._under_way[step] = folder
+            return folder
 
     def abandon(self, folder: Path) -> None:
-        """The save into this folder came to nothing."""
-        self._under_way = {s: path for s, path in self._under_way.items() if path != folder}
-        shutil.rmtree(folder, ignore_errors=True)
+        """The save into this folder came to nothing; a commit of it that is under way fails."""
+        with self._names:
+            self._under_way = {s: path for s, path in self._under_way.items() if path != folder}
+            shutil.rmtree(folder, ignore_errors=True)
 
     def commit(self, folder: Path, state: TrainState) -> Checkpoint:
         """Files to disk, manifest last, then one rename: from there on the checkpoint exists.
@@ -104,18 +109,11 @@ class CheckpointStore:
         try:
             _seal(folder, state)
             failpoint("checkpoint.rename")
-            final = self._directory / _name(state.step)
-            if final.exists():  # of steps that a resume from an older checkpoint took back
-                self._remove(final)
-            os.rename(folder, final)
-            _sync(self._directory)
-            self._point_at(self.folders()[-1])  # a slower save may come after a later one
-            self._prune()
+            with self._names:
+                return self._name(folder, state)
         except OSError:
             self.abandon(folder)
             raise
-        self._under_way.pop(state.step, None)
-        return Checkpoint(path=final, state=state)
 
     def newest(self) -> tuple[Checkpoint | None, list[str]]:
         """The newest checkpoint that is as its manifest says, and what was passed over."""
@@ -134,8 +132,12 @@ class CheckpointStore:
         return min((state_of(folder).end_ticket for folder in self.folders()), default=0)
 
     def discard_after(self, step: int) -> None:
-        """Forget damaged checkpoints of steps that will be taken again."""
-        self.remove([folder for folder in self.folders() if step_of(folder) > step])
+        """Forget what there is of steps that will be taken again: damaged checkpoints, and saves
+        that are under way."""
+        with self._names:
+            for folder in [path for s, path in self._under_way.items() if s > step]:
+                self.abandon(folder)
+            self.remove([folder for folder in self.folders() if step_of(folder) > step])
 
     def remove(self, folders: Sequence[Path]) -> None:
         """``LATEST`` never names what is not there."""
@@ -152,6 +154,19 @@ class CheckpointStore:
         """Of every checkpoint that was committed, damaged or not, the oldest first."""
         found = (path.parent for path in self._directory.glob(f"step-*/{MANIFEST}"))
         return sorted((p for p in found if re.fullmatch(r"step-\d{6,}", p.name)), key=step_of)
+
+    def _name(self, folder: Path, state: TrainState) -> Checkpoint:
+        if self._under_way.get(state.step) != folder:
+            raise OSError(f"the checkpoint of step {state.step} was given up while it was written")
+        final = self._directory / _name(state.step)
+        if final.exists():  # of steps that a resume from an older checkpoint took back
+            self._remove(final)
+        os.rename(folder, final)
+        del self._under_way[state.step]
+        _sync(self._directory)
+        self._point_at(self.folders()[-1])  # a slower save may come after a later one
+        self._prune()
+        return Checkpoint(path=final, state=state)
 
     def _prune(self) -> None:
         folders = self.folders()

@@ -124,7 +124,7 @@ def cut(kind: str):
 
 def without_end(run: Path) -> None:
     """The last acknowledgement and what follows it."""
-    rewrite(run / "queue", 2, lambda records: records[:-2])
+    rewrite(run / "queue", 2, lambda records: records[:-3])
 
 
 def row(kind: str, **values: object):
@@ -258,7 +258,7 @@ CORRUPTIONS = {
     ),
     "an acknowledgement is gone": (
         edit("ack", lambda r: None, step=3),
-        "a checkpoint of step 4 is committed after 3 steps",
+        "the engines are given version 4 after 3 steps",
     ),
     "an acknowledgement stands twice": (
         twice("ack", step=3),
@@ -353,6 +353,10 @@ CORRUPTIONS = {
     "a checkpoint of steps that were not taken": (
         edit("commit", lambda r: r | {"step": 9}, step=4),
         "a checkpoint of step 9 is committed after 4 steps",
+    ),
+    "groups are forgotten that may be asked for": (
+        edit("commit", lambda r: r | {"oldest_ticket": 9}, step=4),
+        "tickets below 9 are forgotten, and 8 was not taken",
     ),
     "a byte of a checkpoint": (
         flip("checkpoints/step-000005/shard", 0.3),
@@ -498,6 +502,16 @@ def test_what_was_written_counts_as_attempted_and_not_what_was_asked_for(run: Pa
     assert (found.violations, found.tally.attempted) == ([], 22)
 
 
+def test_a_summary_may_be_of_what_the_run_was_before_it_went_on(run: Path):
+    counts = {"trained": 4, "dropped": {"skipped": 2}}
+    (run / "summary.json").write_text(json.dumps({"steps": 3, "counts": counts}))
+    assert check(run).violations == []
+
+    counts["trained"] = 3
+    (run / "summary.json").write_text(json.dumps({"steps": 3, "counts": counts}))
+    assert check(run).violations == ["summary.json counts trained 3, the log 9"]
+
+
 def test_a_dead_letter_is_listed_and_settled_with_nothing(run: Path):
     dead = {"kind": "dead", "ticket": 9, "attempt": 0, "why": "no engine survives it"}
     edit("settle", lambda r: dead, ticket=9)(run)
@@ -511,11 +525,9 @@ def test_a_dead_letter_is_listed_and_settled_with_nothing(run: Path):
 
 
 def test_what_the_engines_are_given_has_to_be_there(run: Path):
-    edit("commit", lambda r: {"kind": "published", "version": 4}, step=4)(run)
-    assert check(run).violations == []
+    edit("published", lambda r: r | {"version": 6}, version=5)(run)
 
-    edit("published", lambda r: r | {"version": 5})(run)
-    assert "the engines are given version 5 after 4 steps" in check(run).violations[0]
+    assert "the engines are given version 6 after 5 steps" in check(run).violations[0]
 
 
 def test_what_is_no_run_is_one_line(tmp_path: Path):

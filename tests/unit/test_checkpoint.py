@@ -164,6 +164,24 @@ def test_two_saves_at_a_time_leave_each_other_alone(store: CheckpointStore, tmp_
     assert (tmp_path / "checkpoints" / LATEST).read_text() == "step-000005"
 
 
+def test_a_save_that_was_given_up_while_it_was_committed_never_becomes_a_checkpoint(
+    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+):
+    """The learner died, and its steps after 3 are taken again; a thread is still writing step 4."""
+    commit(store, 3)
+    folder = store.begin(4)
+    (folder / "shard").write_text("of a step that was taken back")
+    monkeypatch.setattr(
+        checkpoint, "failpoint", lambda name: name == POINTS[1] and store.discard_after(3)
+    )
+
+    with pytest.raises(OSError, match="step 4 was given up while it was written"):
+        store.commit(folder, TrainState(step=4, end_ticket=4, seconds=0.0))
+
+    assert steps(store) == [3]
+    assert not folder.exists()
+
+
 def test_what_a_crash_left_behind_goes_and_with_it_saves_that_were_given_up(
     store: CheckpointStore, tmp_path: Path
 ):

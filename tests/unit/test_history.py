@@ -5,6 +5,7 @@ import asyncio
 import random
 import tempfile
 from collections.abc import Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -261,6 +262,18 @@ def test_a_log_that_never_had_the_record_does_not_add_up(seed: int):
             then = [r["kind"] for r in records[place + 1 :] if r["kind"] in ("ack", "resume")]
             if then[:1] == ["ack"]:
                 assert violations(without, max_lag), "an acknowledgement is gone"
+
+
+def test_what_is_right_piece_by_piece_must_add_up_as_well(tmp_path: Path):
+    history = History(lived(tmp_path, seed=2))
+    read_log(tmp_path, history)
+    step = next(reversed(history.steps.values()))
+    history.steps[step.number] = replace(step, trained=step.trained + 1)
+
+    history.close()
+
+    [text] = history.violations
+    assert "that does not add up" in text
 
 
 def test_a_log_says_which_rollouts_a_step_left_out(tmp_path: Path):
