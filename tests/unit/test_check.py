@@ -370,6 +370,10 @@ CORRUPTIONS = {
         without_end,
         "checkpoints/step-000005 is of a step that the log does not acknowledge",
     ),
+    "a checkpoint under another name": (
+        lambda run: (run / "checkpoints/step-000004").rename(run / "checkpoints/step-000003"),
+        "checkpoints/step-000003 says that it is of step 4",
+    ),
     "LATEST names nothing": (
         replaced("checkpoints/LATEST", "step-000005", "step-000006"),
         "checkpoints/LATEST names step-000006, which is not there",
@@ -415,6 +419,14 @@ CORRUPTIONS = {
         row("meta", rollout_id="000007.0.2"),
         "rollouts/meta has 000007.0.2, and its group was settled without it",
     ),
+    "other rows than the manifest says": (
+        replaced(
+            MANIFEST,
+            '"kind": "meta", "file": "rollouts/meta/part-1-0.parquet", "rows": 16',
+            '"kind": "meta", "file": "rollouts/meta/part-1-0.parquet", "rows": 17',
+        ),
+        r"part-1-0.parquet has 16 rows, rollouts/manifest.jsonl says 17",
+    ),
     "half a file of births": (cut("meta"), r"rollouts/meta/part-1-0.parquet cannot be read"),
     "half a file of texts": (cut("text"), r"rollouts/text/part-1-0.parquet cannot be read"),
     "the summary counts otherwise": (
@@ -447,6 +459,33 @@ def test_a_torn_last_line_and_a_run_without_its_end_are_fine(run: Path):
 
     assert found.violations == []
     assert (found.torn, found.unrecorded["metrics"]) == (1, 1)
+
+
+def test_a_first_checkpoint_may_lack_its_latest(run: Path):
+    """The process died between the two."""
+    (run / "checkpoints/LATEST").unlink()
+    shutil.rmtree(run / "checkpoints/step-000004")
+
+    assert check(run).violations == []
+
+
+def test_a_checkpoint_after_the_last_groups_of_the_data_counts_them(run: Path):
+    """They held nothing to train, so no step was taken, and there is no row of one."""
+
+    def longer(records: list[Record]) -> list[Record]:
+        issue = next(r for r in records if r["kind"] == "issue" and r["ticket"] == 9)
+        wrong = ["000010.0.0", "wrong", "wrong", 3, 4, 4]
+        settle = {"kind": "settle", "ticket": 10, "attempt": 0, "outcomes": [wrong], "rollouts": []}
+        ack = {"kind": "ack", "step": 5, "first": 10, "end": 11, "trained": 0, "tokens": 0}
+        nothing = {"dropped": {}, "left_out": {}}
+        return [*records, issue | {"ticket": 10}, settle, ack | nothing]
+
+    rewrite(run / "queue", 2, longer)
+    (run / "summary.json").unlink()
+    assert check(run).violations == []
+
+    replaced("checkpoints/step-000005/manifest.json", '"end_ticket": 10', '"end_ticket": 11')(run)
+    assert check(run).violations == []
 
 
 def test_rows_that_the_recorder_lacks_are_counted_and_no_violation(run: Path):

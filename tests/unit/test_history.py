@@ -29,7 +29,7 @@ T = TypeVar("T")
 SIZE = 2
 
 OFTEN = ("fill", "settle", "settle_all", "lease", "ack", "publish")
-SELDOM = ("issue", "again", "late", "skip", "commit", "kill")
+SELDOM = ("issue", "again", "late", "skip", "commit", "kill", "revive", "renew", "give_up")
 
 
 class Nobody:
@@ -51,7 +51,7 @@ class Life:
     async def live(self) -> None:
         """To some end, which may be that of the data."""
         await self._open()
-        for move in self._chance.choices(OFTEN * 4 + SELDOM, k=100):
+        for move in self._chance.choices(OFTEN * 4 + SELDOM, k=150):
             await getattr(self, move)()
         if self._chance.random() < 0.5:
             await self._queue.end_of_data(self._number)
@@ -62,17 +62,32 @@ class Life:
         await self._queue.close()
 
     async def _open(self) -> None:
-        whole_groups = self._config.batch.drop_equal
-        self._queue = ReplayQueue(str(self._folder), self._config, Nobody(), whole_groups)
+        self._queue = self._new_queue()
         opened = await self._queue.open(self._committed[-1])
         self._step = self._version = self._committed[-1]
         self._out = {row["ticket"]: (row["attempt"], row["version"]) for row in opened.unsettled}
         self._number = await self._queue.num_issued()
         self._lease: Lease | None = None
 
+    def _new_queue(self) -> ReplayQueue:
+        whole_groups = self._config.batch.drop_equal
+        return ReplayQueue(str(self._folder), self._config, Nobody(), whole_groups)
+
     async def kill(self) -> None:
+        """Of the run: it goes on from its checkpoint, and so do the engines."""
         await self._queue.close()
         await self._open()
+
+    async def revive(self) -> None:
+        """The learner died: it goes on from its checkpoint, all others from where they are."""
+        self._step, self._lease = self._committed[-1], None
+        await self._queue.take_back(self._step)
+
+    async def renew(self) -> None:
+        """The queue died, and nobody else."""
+        await self._queue.close()
+        self._queue, self._lease = self._new_queue(), None
+        await self._queue.start_again()
 
     async def fill(self) -> None:
         """As greedy as the gate lets a generator be."""
@@ -113,6 +128,12 @@ class Life:
         for number in (*given_up[:1], *settled[-1:]):
             assert not await self._queue.settle(self._group(number, 0, 0))
 
+    async def give_up(self) -> None:
+        if self._out:
+            number = self._chance.choice(sorted(self._out))
+            del self._out[number]
+            await self._queue.give_up(make_ticket(number), "nobody can write it")
+
     async def lease(self) -> None:
         if self._lease is None:
             lease = await self._at_once(self._queue.lease(self._step))
@@ -134,8 +155,9 @@ class Life:
         self._step += 1
 
     async def publish(self) -> None:
-        self._version = self._chance.randint(self._version, self._step)
-        await self._queue.published(self._version)
+        if self._version <= self._step:  # after a revival they may have newer weights
+            self._version = self._chance.randint(self._version, self._step)
+            await self._queue.published(self._version)
 
     async def commit(self) -> None:
         self._committed = [self._committed[-1], self._step]
