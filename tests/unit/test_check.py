@@ -500,6 +500,22 @@ def test_rows_that_the_recorder_lacks_are_counted_and_no_violation(run: Path):
     assert found.unrecorded["fates"] == 4
 
 
+@pytest.mark.parametrize("is_alive", [True, False])
+def test_of_a_run_that_is_over_only_the_newest_step_may_have_no_row(run: Path, is_alive: bool):
+    """One that goes on may take further steps while it is read."""
+    (run / "summary.json").unlink()
+    heartbeat_us = int((time.time() - (0 if is_alive else 60)) * 1e6)
+    state = {"phase": "training", "heartbeat_us": heartbeat_us}
+    (run / "state.json").write_text(json.dumps(state))
+    for line in (6, 5):
+        without_line("metrics.jsonl", line)(run)
+
+    found = check(run)
+
+    assert found.violations == ([] if is_alive else ["metrics.jsonl has no row of step 4"])
+    assert found.unrecorded["metrics"] == 2
+
+
 def test_metrics_that_the_recorder_says_it_dropped_are_no_violation(run: Path):
     without_line("metrics.jsonl", 5)(run)
     state = {"heartbeat_us": time.time_ns() // 1000, "dropped_by_kind": {"metrics": 1}}

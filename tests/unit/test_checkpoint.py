@@ -85,6 +85,7 @@ def test_a_crash_before_the_rename_leaves_nothing_behind(store: CheckpointStore,
 
     assert store.newest()[0].state.step == 1  # type: ignore[union-attr]
     assert list(store.begin(2).iterdir()) == []
+    assert not unfinished.exists()
 
 
 def test_a_step_taken_again_replaces_its_checkpoint(store: CheckpointStore):
@@ -241,6 +242,7 @@ def test_a_disk_that_fails_at_any_place_leaves_whole_checkpoints_and_the_save_ca
     newest, complaints = store.newest()
     assert newest is not None
     assert (newest.state.step in (2, 3), complaints) == (True, [])
+    assert not list((tmp_path / "checkpoints").glob("*.tmp*"))
     assert (tmp_path / "checkpoints" / (tmp_path / "checkpoints" / LATEST).read_text()).is_dir()
     commit(store, 3)
     assert steps(store) == [2, 3]
@@ -276,6 +278,22 @@ def test_a_process_that_dies_at_any_place_leaves_whole_checkpoints(
     commit(restarted, 4)
     assert steps(restarted) == [newest.state.step, 4]
     assert not list((tmp_path / "checkpoints").glob("*.tmp*"))
+
+
+def test_half_a_removal_is_no_damaged_checkpoint(
+    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+):
+    for step in (1, 2):
+        commit(store, step)
+
+    def half(folder: Path, **_: object) -> None:
+        (folder / "model" / "a.safetensors").unlink()
+
+    monkeypatch.setattr(checkpoint.shutil, "rmtree", half)
+    commit(store, 3)
+
+    assert steps(store) == [2, 3]
+    assert [check(folder) for folder in store.folders()] == [None, None]
 
 
 def test_a_folder_that_is_not_committed_is_no_checkpoint_whatever_its_name_ends_with(
