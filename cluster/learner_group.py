@@ -30,7 +30,12 @@ class LearnerGroup:
         await self._ranks[0].send(engines)
 
     async def save(self, directory: Path) -> None:
+        """Returns when what is to be saved is copied; see ``saved``."""
         await self._all("save", str(directory))
+
+    async def saved(self) -> None:
+        """Returns when all files of the last ``save`` are on disk; raises what went wrong."""
+        await self._all("saved")
 
     async def load(self, directory: Path) -> None:
         await self._all("load", str(directory))

@@ -174,7 +174,12 @@ class Run:
         await within(
             self._learner.save(folder),
             self._config.cluster.wait_timeout_s,
-            f"the learner to save version {version}",
+            f"the learner to copy version {version}",
+        )
+        await within(
+            self._learner.saved(),
+            self._config.cluster.wait_timeout_s,
+            f"the learner to write version {version}",
         )
         (folder / CURRICULUM).write_text(learned)
         state = TrainState(step=version, end_ticket=end_ticket, seconds=self._reports.seconds)
