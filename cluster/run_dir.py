@@ -18,6 +18,9 @@ from configs.schema import RunConfig
 MAY_CHANGE = ("steps", "debug", "runs_dir", "name", "checkpoint", "recorder", "wandb", "cluster")
 """Keys and sections that a resumed run may set anew; the rest decides what is learned."""
 
+SHARDING = ("world_size", "zero_stage", "offload_optimizer")
+"""Of ``learner``: who computes it, which changes no more than the rounding."""
+
 
 class RunDirError(UserError):
     """The folder cannot be used; one line with the way out."""
@@ -111,6 +114,8 @@ def require_space(path: Path, needed_bytes: int) -> None:
 
 def _require_same(config: RunConfig, before: RunConfig) -> None:
     old, new = before.model_dump(mode="json"), config.model_dump(mode="json")
+    for key in SHARDING:
+        del old["learner"][key], new["learner"][key]
     for key in old:
         if key not in MAY_CHANGE and old[key] != new[key]:
             where, was, now = _difference(key, old[key], new[key])
