@@ -59,6 +59,7 @@ class Curriculum:
         self._limits = RunningLimits(followed(bind_steps(config.filter.steps)))
         self._known: dict[str, Known] = {}
         self._seen = 0
+        self._untaught = self.state()
 
     def draw(self, number: int, version: int) -> Ticket | None:
         """Ticket ``number``, written by ``version`` or later; None after the end of the data.
@@ -118,8 +119,11 @@ class Curriculum:
     def restore(self, state: State | None, cursor: int) -> None:
         """Go on from ``state`` (None: nothing was learned yet) behind ``cursor`` draws."""
         self._source.seek(cursor)
-        if state is None:
-            return
+        self.unlearn(state)
+
+    def unlearn(self, state: State | None) -> None:
+        """Know no more than ``state`` says, and go on with the data where it is."""
+        state = state or self._untaught
         self._seen = state["seen"]
         self._known = {
             id: Known(

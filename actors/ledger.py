@@ -22,6 +22,8 @@ class Counts:
     issued_groups: int
     running_groups: int
     settled_groups: int
+    dead_groups: int
+    """Of the settled ones those that were given up: nobody could write or judge them."""
     settled: int
     accepted: int
     rejected: dict[str, int]
@@ -37,6 +39,7 @@ class Counts:
 
     def check(self) -> None:
         assert self.issued_groups == self.running_groups + self.settled_groups, self
+        assert self.dead_groups <= self.settled_groups, self
         assert self.settled == self.accepted + sum(self.rejected.values()), self
         assert self.kept == self.trained + self.queued + sum(self.dropped.values()), self
         assert self.accepted <= self.kept <= self.settled, self
@@ -66,6 +69,14 @@ class Ledger:
     """First ticket that no acknowledged optimizer step has taken."""
     consumed: dict[int, _Consumed] = field(default_factory=dict)
     """By optimizer step."""
+    step: int = 0
+    """The next one to be acknowledged."""
+    version: int = 0
+    """What the engines of the last process wrote with."""
+    end: int | None = None
+    """First ticket that the data of the last process had nothing for."""
+    dead: dict[int, str] = field(default_factory=dict)
+    """Tickets that were given up, and why."""
     _reasons: Counter[str] = field(default_factory=Counter)
     _num_settled: int = 0
     _num_accepted: int = 0
@@ -110,10 +121,21 @@ class Ledger:
                 self._acknowledge(record)
             case "commit":
                 self._forget_below(record["oldest_ticket"])
+            case "dead":
+                self.dead[record["ticket"]] = record["why"]
+                self._settle(given_up(record["ticket"], record["attempt"]))
+            case "published":
+                self.version = record["version"]
+            case "end":
+                self.end = record["ticket"]
             case "resume":
+                self.version, self.end = record["version"], record["end"]
                 self._take_back_after(record["step"])
             case unknown:
                 raise ValueError(f"the queue's log holds an unknown record {unknown!r}")
+
+    def has_acknowledged(self, step: int, end: int) -> bool:
+        return step in self.consumed and self.consumed[step].end == end
 
     def accepts(self, ticket: int, attempt: int) -> bool:
         """False for the late result of an attempt that was given up, and for a repeated one."""
@@ -132,6 +154,7 @@ class Ledger:
             issued_groups=self.num_issued,
             running_groups=len(self.unsettled()),
             settled_groups=self.forgotten + len(self.settled),
+            dead_groups=len(self.dead),
             settled=self._num_settled,
             accepted=self._num_accepted,
             rejected=dict(self._reasons),
@@ -164,7 +187,7 @@ class Ledger:
             raise ValueError(
                 f"step {record['step']} acknowledges {record['first']}, not {self.trained}"
             )
-        self.trained = record["end"]
+        self.trained, self.step = record["end"], record["step"] + 1
         self.consumed[record["step"]] = _Consumed(
             first=record["first"],
             end=record["end"],
@@ -180,5 +203,11 @@ class Ledger:
 
     def _take_back_after(self, step: int) -> None:
         """Steps from ``step`` on came after the checkpoint: their groups are to be had again."""
+        self.step = step
         self.consumed = {s: taken for s, taken in self.consumed.items() if s < step}
         self.trained = max((taken.end for taken in self.consumed.values()), default=0)
+
+
+def given_up(ticket: int, attempt: int) -> Settlement:
+    """Of a group without a single rollout."""
+    return Settlement(ticket=ticket, attempt=attempt, outcomes=(), rollouts=(), logprob_mean=None)

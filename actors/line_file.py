@@ -55,6 +55,14 @@ class LineFile:
         self._torn = False
         self.size += len(lines)
 
+    def last_line(self) -> bytes:
+        """With its end; empty when there is none."""
+        if self._descriptor is None:
+            self.open()
+        assert self._descriptor is not None
+        tail = os.pread(self._descriptor, 65536, max(0, self.size - 65536))
+        return tail[tail[:-1].rfind(b"\n") + 1 :]
+
     def sync(self) -> None:
         if self._descriptor is not None:
             os.fsync(self._descriptor)

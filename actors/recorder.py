@@ -100,7 +100,13 @@ class Recorder:
         self._receive({"evals": [eval_row(label, version, s, now_us) for s in samples]})
 
     async def step(self, row: dict[str, float | int | str | bool | None]) -> None:
-        """One line of ``metrics.jsonl``; NaN and infinity become null and are named in ``nan``."""
+        """One line of ``metrics.jsonl``; NaN and infinity become null and are named in ``nan``.
+
+        Told twice, because an answer was lost with the process before, it is written once.
+        """
+        with suppress(OSError):  # which the next line counts
+            if encode(finite(row)) == self._metrics.last_line():
+                return
         self._append(self._metrics, "metrics", row)
 
     async def event(self, kind: str, **fields: Any) -> None:

@@ -13,6 +13,7 @@ the tickets already taken for a step.
 """
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -25,12 +26,18 @@ from actors.open_lease import LeftOut, OpenLease, Rules
 from actors.replay_log import ReplayLog, read_log
 from actors.settlement_rows import encode_settlement
 from actors.ticket_rows import Record, encode_ticket
+from configs.errors import LeaseLost
 from configs.run_files import Fate
 from configs.schema import RunConfig
 from verifiers.types import Lease, Rollout, Settlement, Ticket
 
+logger = logging.getLogger(__name__)
+
 INVARIANTS_EVERY = 16
 """Acknowledged steps between checks of every count; with ``debug`` it is each one."""
+
+DISK_AGAIN_S = 0.5
+"""Between two attempts to write while the disk is full or fails."""
 
 
 class RecordsFates(Protocol):
@@ -77,6 +84,8 @@ class ReplayQueue:
         self._open = OpenLease(first=0)
         self._lease: Lease | None = None
         self._settled_at_us: dict[int, int] = {}
+        self._log: ReplayLog | None = None
+        self._disk: str | None = None
 
     async def open(self, step: int) -> Opened:
         """Rebuild what was there and go on from optimizer step ``step``, the checkpoint's.
@@ -84,20 +93,53 @@ class ReplayQueue:
         The unsettled tickets are to be issued again. Steps after the checkpoint are taken back,
         their groups kept.
         """
-        for record in read_log(self._directory):
-            self._ledger.apply(record)
-        self._log = ReplayLog(self._directory)
-        self._write({"kind": "resume", "step": step, "boot": self._log.boot})
-        self._step = self._version = step
-        self._gathered = self._ledger.trained
-        self._open = OpenLease(first=self._gathered)
-        self._epoch = self._log.boot << 32
-        self._ledger.counts().check()
+        async with self._changed:
+            await self._rebuild()
+            await self._resume(step, version=step, end=None)
         unsettled = sorted(self._ledger.unsettled())
         return Opened(
             unsettled=tuple(self._ledger.issued[number] for number in unsettled),
             cursor=self._ledger.cursor,
         )
+
+    async def start_again(self) -> None:
+        """In a new process, under a run that goes on: nothing is taken back, no lease is open."""
+        async with self._changed:
+            await self._rebuild()
+            self._follow()
+
+    async def take_back(self, step: int) -> None:
+        """The learner goes on from ``step`` again; engines and tickets stay as they are."""
+        async with self._changed:
+            await self._rebuild()
+            await self._resume(step, version=self._ledger.version, end=self._ledger.end)
+            self._changed.notify_all()
+
+    async def _rebuild(self) -> None:
+        """Of the log alone; it has the tokens that memory has let go of."""
+        if self._log is not None:
+            self._log.close()
+        self._ledger = await asyncio.to_thread(_read, self._directory)
+        self._ledger.counts().check()
+        self._log = ReplayLog(self._directory)
+
+    async def _resume(self, step: int, *, version: int, end: int | None) -> None:
+        assert self._log is not None, "it is rebuilt before"
+        await self._write(
+            {"kind": "resume", "step": step, "boot": self._log.boot, "version": version, "end": end}
+        )
+        self._follow()
+
+    def _follow(self) -> None:
+        """Stand where the ledger does."""
+        assert self._log is not None, "it is rebuilt before"
+        self._ledger.release_trained()
+        self._step, self._version, self._end = (
+            self._ledger.step, self._ledger.version, self._ledger.end,
+        )  # fmt: skip
+        self._gathered = self._ledger.trained
+        self._lease, self._open = None, OpenLease(first=self._gathered)
+        self._epoch = self._log.boot << 32
 
     async def num_issued(self) -> int:
         return self._ledger.num_issued
@@ -117,12 +159,13 @@ class ReplayQueue:
             attempt = self._ledger.next_attempt(ticket.number)
             if attempt is not None:
                 record = encode_ticket(replace(ticket, attempt=attempt))
-                self._write(record | {"version": self._version, "at_us": _now_us()})
+                await self._write(record | {"version": self._version, "at_us": _now_us()})
         return attempt
 
     async def end_of_data(self, number: int) -> None:
         """No ticket from ``number`` on will ever come; a last step may be short."""
         async with self._changed:
+            await self._write({"kind": "end", "ticket": number})
             self._end = number
             self._changed.notify_all()
 
@@ -131,10 +174,19 @@ class ReplayQueue:
         async with self._changed:
             if not self._ledger.accepts(settlement.ticket, settlement.attempt):
                 return False
-            self._write(encode_settlement(settlement))
+            await self._write(encode_settlement(settlement))
             self._settled_at_us[settlement.ticket] = _now_us()
             self._changed.notify_all()
         return True
+
+    async def give_up(self, ticket: Ticket, why: str) -> int:
+        """A dead letter: nobody can write or judge it. Returns how many there are."""
+        async with self._changed:
+            if not self._ledger.is_settled(ticket.number):
+                record = {"ticket": ticket.number, "attempt": ticket.attempt, "why": why}
+                await self._write({"kind": "dead", "problem": ticket.problem.id, **record})
+                self._changed.notify_all()
+        return len(self._ledger.dead)
 
     async def lease(self, step: int) -> Lease:
         """Take ``batch.problems`` more groups for optimizer step ``step``, once they are settled.
@@ -143,6 +195,8 @@ class ReplayQueue:
         ``is_ready`` is true, and an empty lease means that there is nothing left to learn from.
         """
         async with self._changed:
+            if self._lease is not None and self._lease.step == step:
+                return self._lease  # the answer did not arrive
             assert step == self._step and self._lease is None, (step, self._step, self._lease)
             end = self._gathered + self._config.batch.problems
             settled = f"tickets {self._gathered} to {end - 1} to be settled"
@@ -166,16 +220,15 @@ class ReplayQueue:
 
     async def payload(self, step: int, epoch: int) -> list[Rollout]:
         """The rollouts of the open lease. Every learner rank asks for itself."""
-        if self._lease is None or (self._lease.step, self._lease.epoch) != (step, epoch):
-            raise ValueError(f"lease {epoch} of step {step} is no longer open")
+        self._require_open(step, epoch)
         return self._open.fresh
 
     async def ack(self, lease: Lease, *, skipped: bool) -> None:
         """The optimizer step was taken (or ``skipped``: its rollouts are dropped)."""
-        key = (lease.step, lease.epoch)
         async with self._changed:
-            if self._lease is None or (self._lease.step, self._lease.epoch) != key:
-                raise ValueError(f"lease {lease.epoch} of step {lease.step} is no longer open")
+            if self._ledger.has_acknowledged(lease.step, lease.end_ticket):
+                return  # and died before it could say so
+            self._require_open(lease.step, lease.epoch)
             taken = self._open
             trained = [] if skipped else taken.fresh
             dropped = Counter[str](reason for _, reason in taken.left_out)
@@ -189,7 +242,7 @@ class ReplayQueue:
                 "tokens": sum(len(rollout.response_ids) for rollout in trained),
                 "dropped": {reason: count for reason, count in dropped.items() if count > 0},
             }
-            self._write(record)
+            await self._write(record)
             self._ledger.release_trained()
             self._lease = None
             self._open = OpenLease(first=lease.end_ticket)
@@ -200,19 +253,26 @@ class ReplayQueue:
     async def commit(self, step: int, oldest_ticket: int) -> None:
         """A checkpoint of ``step`` is whole; the oldest kept one stands at ``oldest_ticket``."""
         async with self._changed:
-            self._write({"kind": "commit", "step": step, "oldest_ticket": oldest_ticket})
+            record = {"kind": "commit", "step": step, "oldest_ticket": oldest_ticket}
+            await self._write(record)
 
     async def published(self, version: int) -> None:
         """Every engine now writes with ``version``."""
         async with self._changed:
+            await self._write({"kind": "published", "version": version})
             self._version = version
             self._changed.notify_all()
 
     async def counts(self) -> Counts:
         return self._ledger.counts()
 
+    async def disk(self) -> str | None:
+        """Why nothing can be written just now; None when all is well."""
+        return self._disk
+
     async def close(self) -> None:
-        self._log.close()
+        if self._log is not None:
+            self._log.close()
 
     def _limit(self) -> int:
         """First ticket that may not go out yet. The run's last step needs no ticket after it."""
@@ -237,10 +297,35 @@ class ReplayQueue:
                 f"{self._version}, {len(self._ledger.unsettled())} groups out"
             ) from None
 
-    def _write(self, record: dict[str, Any]) -> None:
-        """On disk first, then in memory: what is lost with the process was never promised."""
-        self._log.append(record)
+    async def _write(self, record: dict[str, Any]) -> None:
+        """On disk first, then in memory: what is lost with the process was never promised.
+
+        While the disk is full or fails everybody waits, and with them the whole run; not for longer
+        than lets the one who waits here speak first.
+        """
+        assert self._log is not None, "open() comes first"
+        limit = self._config.cluster.wait_timeout_s / 2
+        deadline = time.monotonic() + limit
+        while True:
+            try:
+                self._log.append(record)
+                break
+            except OSError as error:
+                if self._disk is None:
+                    logger.warning("the queue's log cannot be written: %s; waiting", error)
+                self._disk = str(error)
+                if time.monotonic() > deadline:
+                    raise TimeoutError(
+                        f"the queue waited {limit:.0f} s for a disk that takes its log in "
+                        f"{self._directory}: {error}; make room there and go on with --resume"
+                    ) from None
+            await asyncio.sleep(DISK_AGAIN_S)
+        self._disk = None
         self._ledger.apply(record)
+
+    def _require_open(self, step: int, epoch: int) -> None:
+        if self._lease is None or (self._lease.step, self._lease.epoch) != (step, epoch):
+            raise LeaseLost(f"lease {epoch} of step {step} is no longer open")
 
     def _fates(self, lease: Lease, taken: "OpenLease", skipped: bool) -> list[Fate]:
         now = _now_us()
@@ -264,6 +349,13 @@ class ReplayQueue:
         for ticket in range(lease.first_ticket, lease.end_ticket):
             self._settled_at_us.pop(ticket, None)
         return rows
+
+
+def _read(directory: Path) -> Ledger:
+    ledger = Ledger()
+    for record in read_log(directory):
+        ledger.apply(record)
+    return ledger
 
 
 def _now_us() -> int:

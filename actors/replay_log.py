@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from actors.line_file import LineFile
+from configs.failpoints import failpoint
+
 Record = dict[str, Any]
 
 
@@ -23,15 +26,16 @@ class ReplayLog:
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.boot = 1 + len(log_files(directory))
-        self._file = (directory / f"log-{self.boot:04d}.jsonl").open("xb")
+        path = directory / f"log-{self.boot:04d}.jsonl"
+        path.open("xb").close()
+        self._file = LineFile(path)
         _sync_directory(directory)
 
-    def append(self, record: Record, *, durable: bool = True) -> None:
-        """``durable``: on the disk, not only handed to the system, when this returns."""
-        self._file.write(_encode(record))
-        self._file.flush()
-        if durable:
-            os.fdatasync(self._file.fileno())
+    def append(self, record: Record) -> None:
+        """On the disk when this returns; nothing of it is there, for a reader, when it raises."""
+        failpoint("queue.append")
+        self._file.append(_encode(record), durable=True)
+        failpoint("queue.appended")
 
     def close(self) -> None:
         self._file.close()

@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -145,6 +145,9 @@ class Quiet:
 
         return ignore
 
+    async def checkpoint(self, version: int, end_ticket: int) -> Awaitable[bool]:
+        return asyncio.sleep(0, result=True)
+
 
 def _settlement(ticket: Ticket, version: int) -> Settlement:
     name = rollout_id(ticket.number, ticket.attempt, 0)
@@ -193,6 +196,8 @@ def _parts(config: RunConfig, queue: Any, engine: Any, learner: Any, quiet: Any)
         reports=quiet,
         checkpoint=quiet.checkpoint,
         roll_back=quiet.roll_back,
+        revive=quiet.revive,
+        look=quiet.look,
         evaluate=quiet.evaluate,
         wanted_engines=lambda: None,
     )

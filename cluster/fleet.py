@@ -5,7 +5,11 @@
 
 A member is lost when its process or its engine died, when it says nothing, or computes nothing, for
 ``cluster.engine_timeout_s``, and when it takes longer than ``sync.timeout_s`` for new weights. What
-fails behind an engine, in a judge or in the queue, is no loss of an engine: it ends the run.
+fails behind an engine, in a judge or in the queue, is no loss of an engine.
+
+A ticket is tried ``cluster.problem_attempts`` times when engines die of it or it cannot be written
+or judged; from the second time on alone, so that no other ticket is taken for the cause. Then it is
+a dead letter. Too many of those end the run, and so does a deadline.
 
 Whoever joins loads the newest published weights before its first ticket, under the lock that every
 publication takes, so that nobody misses a version. Nothing here knows Ray or vLLM.
@@ -13,6 +17,7 @@ publication takes, so that nobody misses a version. Nothing here knows Ray or vL
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Coroutine, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Protocol, TypeVar
@@ -35,6 +40,10 @@ BACK_OFF_S = 1.0
 
 class Lost(Exception):
     """A member is; only what was asked of the member itself raises it."""
+
+
+class TooManyDeadLetters(Exception):
+    """What fails so often is no fault of a problem."""
 
 
 class Engine(Protocol):
@@ -68,7 +77,7 @@ class Staff(Protocol):
 
 
 class Reports(Protocol):
-    async def engines_changed(self, kind: str, note: str, **fields: Any) -> None: ...
+    async def changed(self, kind: str, note: str, **fields: Any) -> None: ...
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -146,6 +155,8 @@ class Fleet:
         self._hired = len(self.members)
         self._restarts = 0
         self._first_loss: str | None = None
+        self._failures: Counter[int] = Counter()
+        """By ticket: how often it was not written, or not judged."""
         self._newest: PublishedWeights | None = None
         self._lives: asyncio.TaskGroup | None = None
         """While there are tickets to write: what every member does."""
@@ -202,7 +213,7 @@ class Fleet:
         try:
             self._staff.require_room(wanted)
         except UserError as error:
-            await self._reports.engines_changed(
+            await self._reports.changed(
                 "scale_refused", f"still {len(active)} engines: {error}", wanted=wanted
             )
             return
@@ -251,9 +262,7 @@ class Fleet:
             await self._bury(member)
         else:
             member.lose("it has left")
-            await self._reports.engines_changed(
-                "engine_left", f"{member.name} has left", name=member.name
-            )
+            await self._reports.changed("engine_left", f"{member.name} has left", name=member.name)
             await self._staff.dismiss(member.at_work)
 
     async def _join(self, member: Member) -> None:
@@ -275,7 +284,7 @@ class Fleet:
                 member.state = "serving"
                 self._joined.set()
         seconds = round(time.monotonic() - began, 2)
-        await self._reports.engines_changed(
+        await self._reports.changed(
             "engine_joined",
             f"{member.name} has joined at version {member.version}",
             name=member.name, version=member.version, seconds=seconds, pid=pid,
@@ -296,15 +305,29 @@ class Fleet:
             await slots.acquire()
             ticket = await self._desk.tickets.get()
             member.tickets[ticket.number] = ticket
+            if self._failures[ticket.number] > 1:
+                await self._alone(member, ticket)
             group = groups.create_task(self._group(member, ticket))
             group.add_done_callback(lambda _: slots.release())
+            if self._failures[ticket.number] > 1:
+                await asyncio.wait([group])
+
+    async def _alone(self, member: Member, ticket: Ticket) -> None:
+        """Until the member writes nothing else."""
+        limit = self._config.cluster.wait_timeout_s
+        async with asyncio.timeout(limit):
+            while set(member.tickets) != {ticket.number}:
+                await asyncio.sleep(LISTEN_S / 10)
 
     async def _group(self, member: Member, ticket: Ticket) -> None:
-        await within(
-            member.answer(member.at_work.generate(ticket)),
-            self._config.cluster.wait_timeout_s,
-            f"the group of ticket {ticket.number}",
-        )
+        try:
+            await within(
+                member.answer(member.at_work.generate(ticket)),
+                self._config.cluster.wait_timeout_s,
+                f"the group of ticket {ticket.number}",
+            )
+        except RuntimeError as error:  # of this group: what is behind the engine says so
+            await self._write_again(ticket, str(error))
         del member.tickets[ticket.number]
 
     async def _listen(self, member: Member) -> None:
@@ -339,7 +362,7 @@ class Fleet:
         if not member.is_replaced:
             what_now = "it is not replaced"
         tickets, member.tickets = list(member.tickets.values()), {}
-        await self._reports.engines_changed(
+        await self._reports.changed(
             "engine_lost",
             f"{member.name} is lost: {why}; {what_now}, {len(tickets)} groups are written again",
             name=member.name, why=why, tickets=len(tickets),
@@ -348,7 +371,7 @@ class Fleet:
             raise RuntimeError(self._nobody_left())
         assert self._lives is not None
         for ticket in tickets:
-            self._lives.create_task(self._write_again(ticket))
+            self._lives.create_task(self._write_again(ticket, f"{member.name} is lost: {why}"))
         if member.engine is not None:
             await self._staff.dismiss(member.engine)
 
@@ -359,11 +382,31 @@ class Fleet:
         if self._lives is not None:
             self._lives.create_task(self._live(member, delay_s))
 
-    async def _write_again(self, ticket: Ticket) -> None:
+    async def _write_again(self, ticket: Ticket, why: str) -> None:
         """A late result of the attempt before is refused by the queue from now on."""
+        self._failures[ticket.number] += 1
+        if self._failures[ticket.number] >= self._config.cluster.problem_attempts:
+            await self._give_up(ticket, why)
+            return
         attempt = await self._desk.issue(ticket)
-        if attempt is not None:
-            await self._desk.tickets.put(replace(ticket, attempt=attempt))
+        if attempt is not None and self._lives is not None:
+            again = self._desk.tickets.put(replace(ticket, attempt=attempt))
+            self._lives.create_task(again)  # the one who failed may be the one to take it
+
+    async def _give_up(self, ticket: Ticket, why: str) -> None:
+        problem, limit = ticket.problem.id, self._config.cluster.max_dead_letters
+        cause = f"problem {problem!r} failed {self._failures.pop(ticket.number)} times: {why}"
+        num_dead = await self._desk.give_up(ticket, why)
+        await self._reports.changed(
+            "dead_letter",
+            f"ticket {ticket.number} is a dead letter: {cause}",
+            ticket=ticket.number, problem=problem, why=why,
+        )  # fmt: skip
+        if num_dead > limit:
+            raise TooManyDeadLetters(
+                f"{num_dead} tickets are dead letters, above cluster.max_dead_letters={limit}; "
+                f"the last: {cause}"
+            )
 
     def _nobody_left(self) -> str:
         return (
@@ -395,7 +438,7 @@ class Fleet:
         try:
             return await self._swap(member, weights)
         except WeightsRefused as refusal:
-            await self._reports.engines_changed(
+            await self._reports.changed(
                 "weights_refused", f"{member.name}: {refusal}", name=member.name
             )
         self._newest = await self._desk.whole()
@@ -420,7 +463,7 @@ class Fleet:
         try:
             await self._desk.send(engines)
         except (RuntimeError, OSError) as error:
-            await self._reports.engines_changed(
+            await self._reports.changed(
                 "sending_failed", f"version {weights.version} was not sent: {error}"
             )
 

@@ -14,6 +14,7 @@ from learner to generators, without passing through here.
     learn      groups settled, in ticket order             the judge
     sync       published weights                           learn
     watch      the clock                                   the clock
+    supervise  the clock; an answer of each part           the clock
 
 ``learn`` is the finite clock: it ends the run. Any other loop that ends is a failure. ``generate``
 is one loop for each engine there is just now; cluster/fleet.py has them, and what becomes of
@@ -29,6 +30,7 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from cluster.bad_steps import BadSteps
+from configs.errors import LeaseLost
 from configs.schema import RunConfig
 from verifiers.types import GroupOutcome, Lease, PublishedWeights, Ticket
 
@@ -36,6 +38,10 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Issued = Mapping[str, Any]
 """A ticket as the queue's log has it."""
+
+
+class LearnerLost(RuntimeError):
+    """A rank of the learner is gone, and so is the learner; why that is."""
 
 
 class Draws(Protocol):
@@ -52,6 +58,7 @@ class Queues(Protocol):
     async def lease(self, step: int) -> Lease: ...
     async def ack(self, lease: Lease, *, skipped: bool) -> None: ...
     async def published(self, version: int) -> None: ...
+    async def give_up(self, ticket: Ticket, why: str) -> int: ...
 
 
 class Engines(Protocol):
@@ -93,6 +100,8 @@ class Stepped(Protocol):
 
 
 class Learns(Protocol):
+    """Any of these raises ``LearnerLost`` when it is gone."""
+
     async def step(self, lease: Lease) -> Stepped: ...
     async def publish(self, version: int, *, whole: bool = False) -> PublishedWeights: ...
     async def send(self, engines: int) -> None: ...
@@ -127,12 +136,17 @@ class Parts:
     engines: Engines
     learner: Learns
     reports: Reports
-    checkpoint: Callable[[int, int], Awaitable[None]]
-    """Commit this version, in which every ticket below the second number is trained."""
+    checkpoint: Callable[[int, int], Awaitable[Awaitable[bool]]]
+    """Take a copy of this version, in which every ticket below the second number is trained; what
+    it returns is the rest of the work, and says at last whether the version is committed."""
     roll_back: Callable[[int], Awaitable[None]]
     """Give the learner the newest checkpoint's weights, as this version."""
+    revive: Callable[[LearnerLost], Awaitable[int]]
+    """Start the learner again, with the newest checkpoint; returns the version it holds."""
     evaluate: Callable[[int], Awaitable[None]]
     """Evaluate the version that the engines hold."""
+    look: Callable[[], Awaitable[None]]
+    """See to the parts that may hang, every second."""
     wanted_engines: Callable[[], int | None]
     """How many engines somebody has asked for since it was last asked."""
     stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -141,6 +155,15 @@ class Parts:
     outbox: asyncio.Queue[PublishedWeights] = field(default_factory=lambda: asyncio.Queue(1))
     version: int = 0
     """What the learner holds."""
+    published: int = 0
+    """The newest version that was given to the engines."""
+    committed: int = 0
+    """The newest version that is on disk for good."""
+    committing: asyncio.Task[None] | None = None
+    """The checkpoint that is being written."""
+    must_commit: bool = False
+    """The last one could not be: the next step tries again."""
+    learner_is_there: asyncio.Event = field(default_factory=asyncio.Event)
     learner_turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Whoever asks the learner for anything has it: one call at a time, and of a known version."""
     whole: PublishedWeights | None = None
@@ -154,6 +177,8 @@ class Desk:
     tickets: asyncio.Queue[Ticket]
     issue: Callable[[Ticket], Awaitable[int | None]]
     """Leave to write a ticket again: the number of the attempt. None: it is settled after all."""
+    give_up: Callable[[Ticket, str], Awaitable[int]]
+    """Nobody can write this ticket, and why; returns how many there are of that kind."""
     whole: Callable[[], Awaitable[PublishedWeights]]
     """The learner's weights in full, in a file, for an engine that cannot use what was sent."""
     send: Callable[[int], Awaitable[None]]
@@ -162,10 +187,12 @@ class Desk:
 
 async def run(parts: Parts, *, start: int, reissue: Sequence[Issued]) -> int:
     """Train from version ``start``; returns the version reached. ``reissue``: tickets left over."""
-    parts.version = start
+    parts.version = parts.published = parts.committed = start
+    parts.learner_is_there.set()
     desk = Desk(
         tickets=parts.tickets,
         issue=parts.queue.issue,
+        give_up=parts.queue.give_up,
         whole=partial(_whole, parts),
         send=partial(_send, parts),
     )
@@ -175,6 +202,7 @@ async def run(parts: Parts, *, start: int, reissue: Sequence[Issued]) -> int:
         asyncio.create_task(feed(parts, reissue), name="feed"),
         asyncio.create_task(sync(parts, start), name="sync"),
         asyncio.create_task(watch(parts), name="watch"),
+        asyncio.create_task(supervise(parts), name="supervise"),
     ]
     try:
         done, _ = await asyncio.wait([clock, *others], return_when=asyncio.FIRST_COMPLETED)
@@ -183,6 +211,8 @@ async def run(parts: Parts, *, start: int, reissue: Sequence[Issued]) -> int:
             raise RuntimeError(f"the {task.get_name()} loop ended before the learner did")
         return clock.result()
     finally:
+        if parts.committing is not None:
+            others.append(parts.committing)
         for task in (clock, *others):
             task.cancel()
         await asyncio.gather(clock, *others, return_exceptions=True)
@@ -214,9 +244,22 @@ async def _hand_out(parts: Parts, ticket: Ticket) -> None:
 
 
 async def learn(parts: Parts, start: int) -> int:
-    """One optimizer step after another; returns the last version, published and committed."""
+    """Train to the last version, published and committed; a learner that is lost begins once more
+    with the newest checkpoint, and the same groups."""
+    while True:
+        try:
+            return await _train(parts, start)
+        except LearnerLost as loss:
+            parts.learner_is_there.clear()
+            await _drop_commit(parts)
+            start = parts.version = parts.committed = await parts.revive(loss)
+            parts.whole = None
+            parts.learner_is_there.set()
+
+
+async def _train(parts: Parts, version: int) -> int:
+    """One optimizer step after another."""
     config = parts.config
-    version = published = committed = start
     bad_steps = BadSteps(config.learner.rollback_after)
     end_ticket = 0
     while version < config.steps and not parts.stop.is_set():
@@ -225,36 +268,34 @@ async def learn(parts: Parts, start: int) -> int:
         end_ticket = lease.end_ticket
         await _tell_source(parts, lease)
         if lease.num_rollouts == 0:
-            await parts.queue.ack(lease, skipped=True)
+            await _acknowledge(parts, lease, skipped=True)
             await parts.reports.ended(f"the data ended after {version} of {config.steps} steps")
             break
         leased = now_us()
         async with parts.learner_turn:
-            metrics = await within(
-                parts.learner.step(lease),
-                config.cluster.wait_timeout_s,
-                f"optimizer step {version}",
-            )
-            await parts.queue.ack(lease, skipped=metrics.skipped)
+            metrics = await _step(parts, lease)
+            await _acknowledge(parts, lease, skipped=metrics.skipped)
             stepped = now_us()
             version = parts.version = version + 1
             goes_back = bad_steps.should_go_back(skipped=metrics.skipped, diverged=metrics.diverged)
             if goes_back:
                 await parts.roll_back(version)
-        if goes_back or version % config.sync_every == 0:
+        # A learner that began once more has published this version before, in its former life.
+        if (goes_back or version % config.sync_every == 0) and version > parts.published:
             await _publish(parts, version)
-            published = version
         times = StepTimes(
             asked_us=asked, leased_us=leased, stepped_us=stepped, published_us=now_us()
         )
         await parts.reports.stepped(lease, metrics, times)
-        if version % config.checkpoint.every == 0 and bad_steps.in_a_row == 0:
+        is_due = parts.must_commit or version % config.checkpoint.every == 0
+        if is_due and bad_steps.in_a_row == 0:
             await _commit(parts, version, end_ticket)
-            committed = version
-    if published < version:
+    if parts.published < version:
         await _publish(parts, version)
-    if committed < version:
+    await _finish_commit(parts)
+    while parts.committed < version:
         await _commit(parts, version, end_ticket)
+        await _finish_commit(parts)
     await within(parts.outbox.join(), config.cluster.wait_timeout_s, "the engines' last weights")
     return version
 
@@ -263,6 +304,32 @@ async def _lease(parts: Parts, step: int) -> Lease:
     """Enough accepted groups for one step. A batch without any is normal: take the next as well."""
     while not (lease := await parts.queue.lease(step)).is_ready:
         await parts.reports.waiting(lease)
+    return lease
+
+
+async def _step(parts: Parts, lease: Lease) -> Stepped:
+    limit, what = parts.config.cluster.wait_timeout_s, f"optimizer step {lease.step}"
+    while True:
+        try:
+            return await within(parts.learner.step(lease), limit, what)
+        except LeaseLost:  # before the learner had its rollouts
+            lease = await _same(parts, lease)
+
+
+async def _acknowledge(parts: Parts, lease: Lease, *, skipped: bool) -> None:
+    """However often the queue starts again meanwhile: the step was taken, once."""
+    while True:
+        try:
+            return await parts.queue.ack(lease, skipped=skipped)
+        except LeaseLost:
+            lease = await _same(parts, lease)
+
+
+async def _same(parts: Parts, lost: Lease) -> Lease:
+    """The lease anew: a queue that starts again lends what it lent before, in ticket order."""
+    lease = await _lease(parts, lost.step)
+    if (lease.end_ticket, lease.num_rollouts) != (lost.end_ticket, lost.num_rollouts):
+        raise RuntimeError(f"the queue lent {lost} for a step, and {lease} after it started again")
     return lease
 
 
@@ -282,26 +349,55 @@ async def _publish(parts: Parts, version: int) -> None:
                 parts.learner.publish(version), limit, f"version {version} to be written"
             )
     await parts.outbox.put(weights)
+    parts.published = version
     if weights.is_streamed:  # they lie nowhere but in the learner, which must not change them
         await within(parts.outbox.join(), limit, f"the engines to receive version {version}")
 
 
 async def _commit(parts: Parts, version: int, end_ticket: int) -> None:
+    """Returns when the learner may go on; the files are written beside."""
+    await _finish_commit(parts)
     async with parts.learner_turn:
-        await parts.checkpoint(version, end_ticket)
+        rest = await parts.checkpoint(version, end_ticket)
+    parts.committing = asyncio.create_task(_see_through(parts, version, rest))
+
+
+async def _see_through(parts: Parts, version: int, rest: Awaitable[bool]) -> None:
+    parts.must_commit = not await rest
+    if not parts.must_commit:
+        parts.committed = version
+
+
+async def _finish_commit(parts: Parts) -> None:
+    if parts.committing is not None:
+        await parts.committing
+        parts.committing = None
+
+
+async def _drop_commit(parts: Parts) -> None:
+    """Of a learner that is gone: what was not written is not to be had any more."""
+    if parts.committing is not None:
+        parts.committing.cancel()
+        await asyncio.gather(parts.committing, return_exceptions=True)
+        parts.committing = None
 
 
 async def _whole(parts: Parts) -> PublishedWeights:
     """Between two steps of the learner, which may be one ahead of what was published last."""
-    async with parts.learner_turn:
-        version = parts.version
-        if parts.whole is None or parts.whole.version < version:
-            parts.whole = await within(
-                parts.learner.publish(version, whole=True),
-                parts.config.cluster.wait_timeout_s,
-                f"version {version} to be written in full",
-            )
-        return parts.whole
+    while True:
+        await parts.learner_is_there.wait()
+        try:
+            async with parts.learner_turn:
+                version = parts.version
+                if parts.whole is None or parts.whole.version < version:
+                    parts.whole = await within(
+                        parts.learner.publish(version, whole=True),
+                        parts.config.cluster.wait_timeout_s,
+                        f"version {version} to be written in full",
+                    )
+                return parts.whole
+        except LearnerLost:
+            await asyncio.sleep(1)  # until ``learn`` has noticed it too
 
 
 async def _send(parts: Parts, engines: int) -> None:
@@ -337,6 +433,13 @@ async def watch(parts: Parts) -> None:
         await parts.reports.heartbeat()
         if (wanted := parts.wanted_engines()) is not None:
             await parts.engines.resize(wanted)
+        await asyncio.sleep(1)
+
+
+async def supervise(parts: Parts) -> None:
+    """Apart from ``watch``, which may wait for the very part that hangs."""
+    while True:
+        await parts.look()
         await asyncio.sleep(1)
 
 

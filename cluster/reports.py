@@ -1,6 +1,7 @@
 """Turn what the loop returns into the figures that people read: files, panel, wandb."""
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -41,6 +42,8 @@ class Reports:
         self._started = time.monotonic() - seconds_before
         self._sync: dict[str, float] = {}
         self._written = (time.monotonic(), 0)
+        self._state: dict[str, Any] = {}
+        self._disk: str | None = None
         self.phase = "starting"
 
     @property
@@ -118,21 +121,46 @@ class Reports:
         )
 
     async def heartbeat(self) -> None:
-        counts, judges = await asyncio.gather(self._queue.counts(), self._judges.stats())
-        await self._heed(judges)
-        await self._recorder.state(
-            {
-                "phase": self.phase,
-                "seconds": self.seconds,
-                "counts": asdict(counts),
-                "judges": asdict(judges),
-                "engines": self.engines(),
-            }
+        counts, judges, disk = await asyncio.gather(
+            self._queue.counts(), self._judges.stats(), self._queue.disk()
         )
+        await self._heed(judges)
+        await self._heed_disk(disk)
+        self._state = {
+            "phase": self.phase,
+            "seconds": self.seconds,
+            "counts": asdict(counts),
+            "judges": asdict(judges),
+            "engines": self.engines(),
+            "disk": disk,
+        }
+        await self._recorder.state(self._state)
 
-    async def engines_changed(self, kind: str, note: str, **fields: Any) -> None:
+    @property
+    def progress(self) -> tuple[Any, ...]:
+        """Changes with every token, group and step."""
+        engines = self._state.get("engines", [])
+        tokens = sum(row.get("generated_tokens", 0) for row in engines)
+        return (tokens, str(self._state.get("counts")), self.phase)
+
+    @property
+    def flow(self) -> str:
+        """Where everything is just now, for people."""
+        return json.dumps(self._state, indent=1, default=str)
+
+    async def changed(self, kind: str, note: str, **fields: Any) -> None:
         self._display.note(note)
         await self._recorder.event(kind, **fields)
+
+    async def _heed_disk(self, disk: str | None) -> None:
+        """Once when the queue cannot write, and once when it can again."""
+        if (disk is None) != (self._disk is None):
+            words = f"the queue waits for the disk, and everybody with it: {disk}"
+            await self.changed(
+                "disk_back" if disk is None else "disk_trouble",
+                "the queue can write again" if disk is None else words,
+            )
+        self._disk = disk
 
     async def _heed(self, judges: PoolStats) -> None:
         alarm = self._judge_alarm.look(judges)

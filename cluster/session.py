@@ -15,7 +15,7 @@ from cluster.plan import Place, Plan, Resources, engine_place, require, with_eng
 from cluster.prepare import Prepared
 from cluster.ray_session import actor_environment
 from cluster.run_dir import RunDir
-from cluster.spawn import kill, processes, spawn
+from cluster.spawn import Revival, kill, processes, spawn
 from configs.schema import RunConfig
 
 CLOSE_S = 20
@@ -33,17 +33,31 @@ class Actors:
     judges: Judges
     queue: Any
     recorder: Any
-    ranks: Sequence[Any]
     learner: LearnerGroup
 
     @property
+    def served(self) -> list[Any]:
+        """Those that start again by themselves."""
+        return [*self.judges.members, self.queue, self.recorder]
+
+    @property
     def parts(self) -> list[Any]:
-        return [*self.generators, *self.ranks, *self.judges.members, self.queue, self.recorder]
+        return [*self.generators, *self.learner.ranks, *self.served]
+
+    @property
+    def all(self) -> list[Any]:
+        """The engines of this moment included."""
+        return [*self.staff.engines, *self.learner.ranks, *self.served]
 
     async def close(self) -> None:
         # The files last: the others may still have something to say.
-        await close_all([*self.staff.engines, *self.ranks, *self.judges.members])
+        await close_all([*self.staff.engines, *self.learner.ranks, *self.judges.members])
         await close_all([self.queue, self.recorder])
+
+    def kill(self) -> None:
+        """For when there is no time: what is to last is on disk at any time."""
+        for part in self.all:
+            kill(part)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +68,9 @@ class Stage:
     plan: Plan
     log_dir: Path | None
 
-    def place(self, where: Place, class_path: str, *args: Any) -> Any:
+    def place(self, where: Place, class_path: str, *args: Any, revive: str | None = None) -> Any:
+        """``revive``: asked of the object when its process died and another one took its place."""
+        cluster = self.config.cluster
         return spawn(
             class_path,
             *args,
@@ -65,12 +81,18 @@ class Stage:
             cores=where.cores,
             environment=actor_environment(self.config, self.plan),
             log_dir=self.log_dir,
+            revival=None
+            if revive is None
+            else Revival(method=revive, times=cluster.part_restarts, wait_s=cluster.part_timeout_s),
         )
 
     def place_judges(self, queue: Any, recorder: Any, *, keep_rejected: bool = False) -> Judges:
         arguments = (self.config, queue, recorder, keep_rejected)
         return Judges(
-            [self.place(where, "actors.judge:Judge", *arguments) for where in self.plan.judges]
+            [
+                self.place(where, "actors.judge:Judge", *arguments, revive="start")
+                for where in self.plan.judges
+            ]
         )
 
     def place_generator(self, number: int, seat: int, model_dir: str, judges: Judges) -> Any:
@@ -134,7 +156,11 @@ def spawn_all(
     """Every part of a training run. The slow ones first: their processes start while others do."""
     stage = Stage(config=config, plan=plan, log_dir=run_dir.path / "logs")
     recorder = stage.place(
-        plan.recorder, "actors.recorder:Recorder", str(run_dir.path), config.recorder
+        plan.recorder,
+        "actors.recorder:Recorder",
+        str(run_dir.path),
+        config.recorder,
+        revive="start",
     )
     queue = stage.place(
         plan.queue,
@@ -143,22 +169,25 @@ def spawn_all(
         config,
         recorder,
         prepared.keep_rejected,
+        revive="start_again",
     )
     judges = stage.place_judges(queue, recorder, keep_rejected=prepared.keep_rejected)
     staff = Staff(stage, resources, prepared.model_dir, judges)
     models = (prepared.model_dir, prepared.teacher_dir)
-    ranks = [
-        stage.place(where, "learner.trainer:LearnerRank", index, config, queue, *models)
-        for index, where in enumerate(plan.ranks)
-    ]
+
+    def place_ranks() -> list[Any]:
+        return [
+            stage.place(where, "learner.trainer:LearnerRank", index, config, queue, *models)
+            for index, where in enumerate(plan.ranks)
+        ]
+
     return Actors(
         staff=staff,
         generators=tuple(staff.engines),
         judges=judges,
         queue=queue,
         recorder=recorder,
-        ranks=ranks,
-        learner=LearnerGroup(ranks, run_dir.weights),
+        learner=LearnerGroup(place_ranks, run_dir.weights, plan.device),
     )
 
 

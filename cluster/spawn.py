@@ -1,20 +1,30 @@
 """The only place where a plain class becomes a Ray actor."""
 
+import asyncio
+import faulthandler
 import importlib
+import io
 import logging
 import os
+import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.engine import EngineDied
-from configs.errors import PartDied
+from configs.errors import LeaseLost, PartDied
 from verifiers.parent import die_with_parent
 from verifiers.weights_file import WeightsRefused
+
+BACK_OFF_S = 1.0
+"""Before a part that died starts again."""
+
+ASK_AGAIN_S = 0.2
 
 
 class ActorFailed(RuntimeError):
@@ -24,6 +34,17 @@ class ActorFailed(RuntimeError):
 class ActorDied(ActorFailed, PartDied):
     """The process of the very part that was asked is gone. When a part behind it is, that is an
     ``ActorFailed`` of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revival:
+    """Of a part that starts again, in a new process, when its own died."""
+
+    method: str
+    """Asked of the new object before anything else."""
+    times: int
+    wait_s: float
+    """Longest wait of a caller for one that is starting again."""
 
 
 class Hosted:
@@ -37,6 +58,7 @@ class Hosted:
         name: str,
         log_dir: str | None,
         cores: tuple[int, ...],
+        revive: str | None,
         class_path: str,
         args: tuple[Any, ...],
     ) -> None:
@@ -45,6 +67,10 @@ class Hosted:
             _pin(cores)  # before the class's libraries start threads, which then inherit it
         if log_dir is not None:
             _log_to(Path(log_dir) / f"{name}.log")
+        self._reviving = asyncio.Lock()
+        self._revive = revive if ray.get_runtime_context().was_current_actor_reconstructed else None
+        if self._revive is not None:
+            time.sleep(BACK_OFF_S)
         module, _, class_name = class_path.partition(":")
         self._name = name
         self._part = getattr(importlib.import_module(module), class_name)(*args)
@@ -52,7 +78,15 @@ class Hosted:
     async def pid(self) -> int:
         return os.getpid()
 
+    async def stacks(self) -> str:
+        """What every thread and every task of this process does just now."""
+        return stacks()
+
     async def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        async with self._reviving:
+            if self._revive not in (None, method):
+                await getattr(self._part, self._revive)()
+            self._revive = None
         try:
             return await getattr(self._part, method)(*args, **kwargs)
         except Exception:
@@ -61,26 +95,46 @@ class Hosted:
 
 
 class Remote:
-    """A hosted part's methods as plain coroutines: ``await remote.put(x)``."""
+    """A hosted part's methods as plain coroutines: ``await remote.put(x)``.
 
-    def __init__(self, name: str, handle: Any) -> None:
-        self._name = name
+    A part that starts again is asked again, so its methods must bear to be called twice.
+    """
+
+    def __init__(self, name: str, handle: Any, revival: Revival | None) -> None:
+        self.name = name
         self._handle = handle
+        self._revival = revival
 
     def __getattr__(self, method: str) -> Any:
         if method.startswith("_"):  # never proxy what pickle looks for
             raise AttributeError(method)
 
         async def call(*args: Any, **kwargs: Any) -> Any:
-            try:
-                return await self._handle.call.remote(method, *args, **kwargs)
-            except RayTaskError as error:
-                raise _explained(self._name, method, error) from error
-            except RayActorError as error:
-                reason = " ".join(str(error).split())[:300]
-                raise ActorDied(f"{self._name} died during {method}: {reason}") from error
+            gone_since: float | None = None
+            while True:
+                try:
+                    return await self._handle.call.remote(method, *args, **kwargs)
+                except RayTaskError as error:
+                    raise _explained(self.name, method, error) from error
+                except RayActorError as error:
+                    gone_since = gone_since or time.monotonic()
+                    if not self._comes_back(error, gone_since):
+                        raise self._died(method, error) from error
+                await asyncio.sleep(ASK_AGAIN_S)
 
         return call
+
+    def _comes_back(self, error: RayActorError, gone_since: float) -> bool:
+        return (
+            self._revival is not None
+            and isinstance(error, ActorUnavailableError)
+            and time.monotonic() - gone_since < self._revival.wait_s
+        )
+
+    def _died(self, method: str, error: RayActorError) -> ActorDied:
+        again = "" if self._revival is None else f", having started again {self._revival.times}x"
+        reason = " ".join(str(error).split())[:300]
+        return ActorDied(f"{self.name} died during {method}{again}: {reason}")
 
 
 def spawn(
@@ -93,15 +147,19 @@ def spawn(
     cores: tuple[int, ...] = (),
     environment: dict[str, str] | None = None,
     log_dir: Path | None = None,
+    revival: Revival | None = None,
 ) -> Any:
     """``spawn("actors.replay:ReplayQueue", …)``: the object, in a process of its own, on these
     ``cores`` of its node when there are any."""
     options: dict[str, Any] = {"num_cpus": num_cpus, "num_gpus": num_gpus}
+    if revival is not None:
+        options["max_restarts"] = revival.times
     if turn is not None:
         options["scheduling_strategy"] = _node_of(turn)
     actor = ray.remote(runtime_env={"env_vars": environment or {}}, **options)(Hosted)
-    handle = actor.remote(name, str(log_dir) if log_dir else None, cores, class_path, args)
-    return Remote(name, handle)
+    log_folder, revive = str(log_dir) if log_dir else None, revival.method if revival else None
+    handle = actor.remote(name, log_folder, cores, revive, class_path, args)
+    return Remote(name, handle, revival)
 
 
 def _node_of(turn: int) -> NodeAffinitySchedulingStrategy:
@@ -112,7 +170,41 @@ def _node_of(turn: int) -> NodeAffinitySchedulingStrategy:
 
 async def processes(remotes: Iterable[Any]) -> dict[str, int]:
     """Name to process id: for whoever has to look at, or kill, one part of a run."""
-    return {remote._name: await remote._handle.pid.remote() for remote in remotes}
+    return {remote.name: await remote._handle.pid.remote() for remote in remotes}
+
+
+async def answer_of(remote: Any, seconds: float) -> int | None:
+    """Its process id; None while there is no process. Raises TimeoutError when it hangs."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await remote._handle.pid.remote()
+    except RayActorError:
+        return None
+
+
+async def stacks_of(remote: Any, seconds: float) -> str:
+    try:
+        async with asyncio.timeout(seconds):
+            return await remote._handle.stacks.remote()
+    except (TimeoutError, RayActorError) as error:
+        return f"says nothing: {type(error).__name__}\n"
+
+
+def stacks() -> str:
+    """Of every thread and every task of this process."""
+    with io.StringIO() as text:
+        for task in asyncio.all_tasks():
+            task.print_stack(limit=8, file=text)
+        tasks = text.getvalue()
+    with open(os.memfd_create("stacks"), "w+b") as file:  # it writes to nothing but a real file
+        faulthandler.dump_traceback(file)
+        file.seek(0)
+        return tasks + file.read().decode(errors="replace")
+
+
+def start_again(remote: Any) -> None:
+    """End a process that hangs; Ray starts it again, if it may."""
+    ray.kill(remote._handle, no_restart=False)
 
 
 def kill(remote: Any) -> None:
@@ -124,7 +216,7 @@ def _explained(name: str, method: str, error: RayTaskError) -> Exception:
     cause = error.cause if isinstance(error.cause, Exception) else error
     if isinstance(cause, ActorFailed):  # of a part behind this one, which itself goes on
         return ActorFailed(_first_line(cause))
-    if isinstance(cause, (EngineDied, TimeoutError, WeightsRefused)):
+    if isinstance(cause, (EngineDied, LeaseLost, TimeoutError, WeightsRefused)):
         return type(cause)(_first_line(cause))
     words = " ".join(str(cause).split()) or type(cause).__name__
     return ActorFailed(f"{name} failed in {method}: {type(cause).__name__}: {words[:500]}")

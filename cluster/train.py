@@ -5,7 +5,9 @@ import json
 import os
 import signal
 import time
+from collections.abc import Awaitable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from actors.curriculum import Curriculum
@@ -13,14 +15,15 @@ from actors.replay import Opened
 from cluster.checkpoint import CURRICULUM, Checkpoint, CheckpointStore, TrainState
 from cluster.fleet import Fleet
 from cluster.live import Display
-from cluster.loop import Parts, run, within
+from cluster.loop import LearnerLost, Parts, run, within
 from cluster.plan import Plan, Resources
 from cluster.prepare import Prepared
 from cluster.reports import Reports
 from cluster.run_dir import RunDir
 from cluster.scale import Control
 from cluster.session import Actors, spawn_all
-from cluster.spawn import processes
+from cluster.spawn import ActorFailed, processes
+from cluster.supervisor import Supervisor
 from cluster.tracker import Tracker
 from configs.errors import UserError
 from configs.schema import RunConfig
@@ -49,9 +52,19 @@ async def train(job: Job) -> dict[str, Any]:
     try:
         tracker.start()
         return await Run(job, actors, tracker).go()
+    except OutOfGrace:
+        actors.kill()
+        raise
     finally:
         await actors.close()
         tracker.close()
+
+
+RETRY_SAVE = 4
+"""Checkpoints in a row that may fail before the run does: the newest one is too old then."""
+
+LEARNER_BACK_OFF_S = 1.0
+"""Before the learner's first new start; twice as long before each further one."""
 
 
 class Run:
@@ -79,6 +92,9 @@ class Run:
         )
         self._fleet = Fleet(job.config, actors.staff, self._reports, actors.generators)
         self._reports.engines = self._fleet.rows
+        self._supervisor = Supervisor(job.config, actors, self._reports, job.run_dir.path)
+        self._failed_saves = 0
+        self._learner_restarts = 0
 
     async def go(self) -> dict[str, Any]:
         checkpoint = self._newest_checkpoint()
@@ -98,12 +114,14 @@ class Run:
             reports=self._reports,
             checkpoint=self._checkpoint,
             roll_back=self._roll_back,
+            revive=self._revive,
             evaluate=self._evaluate,
+            look=self._supervisor.look,
             wanted_engines=Control(self._job.run_dir.path).wanted_engines,
         )
         _stop_on_signal(parts.stop, self._job.display)
         self._reports.phase = "training"
-        version = await run(parts, start=start, reissue=opened.unsettled)
+        version = await self._within_grace(parts, run(parts, start=start, reissue=opened.unsettled))
         if parts.stop.is_set() and version < self._config.steps:
             self._reports.phase = "stopped"
             await self._reports.heartbeat()
@@ -111,6 +129,20 @@ class Run:
         self._reports.phase = "evaluating"
         await self._evaluate(version)
         return await self._finish(version)
+
+    async def _within_grace(self, parts: Parts, running: Awaitable[int]) -> int:
+        """Once somebody wants it to stop, a run has so long for its step and its checkpoint."""
+        task, stop = asyncio.ensure_future(running), asyncio.create_task(parts.stop.wait())
+        try:
+            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                await asyncio.wait({task}, timeout=self._config.cluster.grace_s)
+            if not task.done():
+                raise OutOfGrace(self._config.cluster.grace_s, parts.committed)
+            return task.result()
+        finally:
+            stop.cancel()
+            task.cancel()
 
     def _newest_whole(self) -> Checkpoint | None:
         checkpoint, complaints = self._store.newest()
@@ -134,7 +166,7 @@ class Run:
             asyncio.gather(
                 actors.queue.open(start),
                 actors.judges.start(),
-                self._learner.start(self._job.plan.device, self._config.steps),
+                self._learner.start(self._config.steps),
                 *(self._named("engine", generator.start()) for generator in actors.generators),
             ),
             limit,
@@ -168,24 +200,89 @@ class Run:
         await self._fleet.begin(weights)
         self._job.display.note(f"resumed at step {step} of {self._config.steps}")
 
-    async def _checkpoint(self, version: int, end_ticket: int) -> None:
-        folder = self._store.begin(version)
-        learned = json.dumps(self._curriculum.state())
-        await within(
-            self._learner.save(folder),
-            self._config.cluster.wait_timeout_s,
-            f"the learner to copy version {version}",
-        )
-        await within(
-            self._learner.saved(),
-            self._config.cluster.wait_timeout_s,
-            f"the learner to write version {version}",
-        )
-        (folder / CURRICULUM).write_text(learned)
+    async def _checkpoint(self, version: int, end_ticket: int) -> Awaitable[bool]:
+        """Everything is copied when this returns; what is left of it says whether it is kept."""
         state = TrainState(step=version, end_ticket=end_ticket, seconds=self._reports.seconds)
-        await asyncio.to_thread(self._store.commit, folder, state)
-        await self._actors.queue.commit(version, self._store.oldest_ticket())
-        await self._actors.recorder.event("checkpoint", step=version)
+        learned = json.dumps(self._curriculum.state())
+        try:
+            folder = self._store.begin(version)
+            await within(
+                self._learner.save(folder),
+                self._config.cluster.wait_timeout_s,
+                f"the learner to save version {version}",
+            )
+        except (OSError, ActorFailed) as error:
+            return self._not_saved(version, error)
+        return self._keep(folder, state, learned)
+
+    async def _keep(self, folder: Path, state: TrainState, learned: str) -> bool:
+        try:
+            await within(
+                self._learner.saved(),
+                self._config.cluster.wait_timeout_s,
+                f"the learner to write version {state.step}",
+            )
+            (folder / CURRICULUM).write_text(learned)
+            await asyncio.to_thread(self._store.commit, folder, state)
+        except (OSError, ActorFailed) as error:
+            return await self._not_saved(state.step, error)
+        self._failed_saves = 0
+        await self._actors.queue.commit(state.step, self._store.oldest_ticket())
+        await self._actors.recorder.event("checkpoint", step=state.step)
+        return True
+
+    async def _not_saved(self, version: int, error: Exception) -> bool:
+        """The run goes on with the checkpoints that it has, and tries again soon; not for ever."""
+        self._failed_saves += 1
+        await self._reports.changed(
+            "checkpoint_failed", f"step {version} could not be kept: {error}", step=version
+        )
+        if self._failed_saves >= RETRY_SAVE:
+            raise UserError(
+                f"{RETRY_SAVE} checkpoints in a row could not be written to "
+                f"{self._job.run_dir.checkpoints}: {error}; make room and go on with --resume"
+            )
+        await asyncio.sleep(2**self._failed_saves)
+        return False
+
+    async def _revive(self, loss: LearnerLost) -> int:
+        """All ranks anew, with the newest checkpoint; engines and tickets stay as they are."""
+        cluster = self._config.cluster
+        if self._learner_restarts >= cluster.learner_restarts:
+            raise RuntimeError(
+                f"the learner is lost, after {self._learner_restarts} of "
+                f"cluster.learner_restarts={cluster.learner_restarts} new starts: {loss}"
+            )
+        await self._reports.changed("learner_lost", f"the learner is lost: {loss}", why=str(loss))
+        await asyncio.sleep(LEARNER_BACK_OFF_S * 2**self._learner_restarts)
+        self._learner_restarts += 1
+        began = time.monotonic()
+        checkpoint = await asyncio.to_thread(self._newest_whole)
+        step = checkpoint.state.step if checkpoint else 0
+        self._learner.replace()
+        try:
+            starting = self._learner.start(self._config.steps)
+            await within(starting, cluster.start_timeout_s, "the learner to start again")
+            if checkpoint is not None:
+                await within(
+                    self._learner.load(checkpoint.path),
+                    cluster.wait_timeout_s,
+                    f"the learner to load step {step}",
+                )
+        except LearnerLost as again:
+            return await self._revive(again)
+        self._store.discard_after(step)
+        self._curriculum.unlearn(
+            json.loads(checkpoint.curriculum.read_text()) if checkpoint else None
+        )
+        await self._actors.queue.take_back(step)
+        seconds = round(time.monotonic() - began, 2)
+        await self._reports.changed(
+            "learner_back",
+            f"the learner is back at step {step} after {seconds:.0f} s",
+            step=step, seconds=seconds, processes=await processes(self._learner.ranks),
+        )  # fmt: skip
+        return step
 
     async def _roll_back(self, version: int) -> None:
         """Weights, optimizer and rate as they were; versions and tickets go on."""
@@ -246,6 +343,17 @@ class Stopped(Exception):
 
     def __init__(self, version: int) -> None:
         super().__init__(f"stopped after step {version}, committed; go on with --resume")
+
+
+class OutOfGrace(Stopped):
+    """The step under way, or its checkpoint, took longer than there was time."""
+
+    def __init__(self, grace_s: float, committed: int) -> None:
+        Exception.__init__(
+            self,
+            f"stopped after cluster.grace_s={grace_s:g} s with the step under way not committed; "
+            f"step {committed} is: go on with --resume",
+        )
 
 
 def _stop_on_signal(stop: asyncio.Event, display: Display) -> None:

@@ -3,31 +3,18 @@
 One run for all tests, in their order: each takes it over with two engines and leaves it with two.
 """
 
-import json
 import os
 import re
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from configs.run_files import read_jsonl
-from tests.integration.conftest import Laconic, World, command, laconic, world
-from tests.integration.runs import (
-    Account,
-    events,
-    is_alive,
-    processes,
-    records,
-    wait_until,
-)
-from verifiers.parent import die_with_parent
+from tests.faults.live import Live, training
+from tests.integration.conftest import Laconic, World, laconic, world
+from tests.integration.runs import Account, is_alive, processes, wait_until
 
 __all__ = ["laconic", "world"]  # the fixtures
 
@@ -46,65 +33,19 @@ SWAP_S = 15
 pytestmark = pytest.mark.timeout(400)
 
 
-@dataclass
-class Live:
-    folder: Path
-    driver: subprocess.Popen[bytes]
-
-    def events(self, kind: str) -> list[dict[str, Any]]:
-        return events(self.folder, kind)
-
-    def serving(self) -> dict[str, dict[str, Any]]:
-        state = json.loads((self.folder / "state.json").read_text())
-        return {row["name"]: row for row in state["engines"] if row["state"] == "serving"}
-
-    def pid(self, name: str) -> int:
-        joined = {event["name"]: event["pid"] for event in self.events("engine_joined")}
-        return (processes(self.folder) | joined)[name]
-
-    def core(self, name: str) -> int:
-        """vLLM's process that computes, a child of the engine's."""
-        children = Path(f"/proc/{self.pid(name)}/task")
-        pids = [
-            int(p) for task in children.iterdir() for p in (task / "children").read_text().split()
-        ]
-        return max(pids, key=lambda pid: int(Path(f"/proc/{pid}/statm").read_text().split()[1]))
-
-    def wait(self, ready: Callable[[], Any], what: str, timeout_s: float) -> Any:
-        def alive_and_ready() -> Any:
-            assert self.driver.poll() is None, f"the run ended: {self.driver.returncode}"
-            return ready()
-
-        return wait_until(alive_and_ready, what, timeout_s)
-
-    def wait_for_steps(self, number: int) -> None:
-        before = len(records(self.folder, "ack"))
-        self.wait(
-            lambda: len(records(self.folder, "ack")) >= before + number, f"{number} steps", 120
-        )
-
-    def wait_for_two(self) -> None:
-        self.wait(lambda: len(self.serving()) == 2, "two engines that serve", BACK_S)
-
-
 @pytest.fixture(scope="module")
 def live(world: World) -> Iterator[Live]:
-    folder = world.run_dir("engines")
     settings = [
-        *world.settings, "name=engines", "steps=5000", "max_lag=1", "checkpoint.every=1000",
+        "steps=5000", "max_lag=1", "checkpoint.every=1000",
         "cluster.engine_restarts=8", f"cluster.engine_timeout_s={HANG_S}",
         f"sync.timeout_s={SWAP_S}",
     ]  # fmt: skip
-    driver = subprocess.Popen(
-        command("train", "tiny", *settings), preexec_fn=partial(die_with_parent, os.getpid())
-    )
-    run = Live(folder, driver)
-    try:
-        run.wait(lambda: (folder / "metrics.jsonl").exists(), "the first step", 240)
+    with training(world, "engines", *settings) as run:
         yield run
-    finally:
-        driver.kill()
-        driver.wait()
+
+
+def wait_for_two(live: Live) -> None:
+    live.wait(lambda: len(live.serving()) == 2, "two engines that serve", BACK_S)
 
 
 def test_an_engine_that_is_asked_for_joins_and_takes_tickets(live: Live, laconic: Laconic):
@@ -114,7 +55,7 @@ def test_an_engine_that_is_asked_for_joins_and_takes_tickets(live: Live, laconic
     [joined] = live.wait(lambda: live.events("engine_joined"), "the second engine", BACK_S)
 
     assert joined["name"] == "generator-1"
-    live.wait_for_two()
+    wait_for_two(live)
     live.wait(lambda: live.serving()["generator-1"]["requests_done"] > 0, "its first group", 60)
     shown = laconic("scale", str(live.folder))
     assert [line.split()[:2] for line in shown.stdout.splitlines()] == [
@@ -192,7 +133,7 @@ def is_quiet(live: Live) -> bool:
 def test_a_lost_engine_is_back_at_the_newest_version(
     live: Live, how: Callable[[Live, str], None], why: str
 ):
-    live.wait_for_two()
+    wait_for_two(live)
     before = {kind: len(live.events(kind)) for kind in ("engine_lost", "engine_joined")}
     name = max(live.serving(), key=lambda name: int(name.split("-")[1]))
     [other] = set(live.serving()) - {name}
@@ -209,7 +150,7 @@ def test_a_lost_engine_is_back_at_the_newest_version(
     assert len(joined) == 1
     assert (joined[0]["at_us"] - lost[0]["at_us"]) / 1e6 < 60 + joined[0]["seconds"]
     live.wait_for_steps(2)
-    live.wait_for_two()
+    wait_for_two(live)
     newest = max(event["version"] for event in live.events("published"))
     versions = [row["version"] for row in live.serving().values()]
     assert min(versions) >= newest - 1
@@ -222,15 +163,15 @@ def test_a_lost_engine_is_back_at_the_newest_version(
 
 
 def test_the_last_engine_leaves_when_it_is_told_to(live: Live, laconic: Laconic):
-    live.wait_for_two()
+    wait_for_two(live)
     last = max(live.serving(), key=lambda name: int(name.split("-")[1]))
 
     laconic("scale", str(live.folder), "1")
 
     [left] = live.wait(lambda: live.events("engine_left"), "it to leave", 90)
     assert left["name"] == last
+    live.wait(lambda: len(live.serving()) == 1, "the run to have one engine", 30)
     live.wait_for_steps(2)
-    assert len(live.serving()) == 1
 
 
 def test_at_the_end_nothing_is_lost_and_nothing_was_done_twice(live: Live):

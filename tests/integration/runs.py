@@ -67,6 +67,11 @@ class Account:
 
     def _commit(self, record: dict[str, Any]) -> None: ...
 
+    _published = _end = _commit
+
+    def _dead(self, record: dict[str, Any]) -> None:
+        self._settle(record | {"outcomes": [], "rollouts": []})
+
     def _resume(self, record: dict[str, Any]) -> None:
         self.steps = {s: taken for s, taken in self.steps.items() if s < record["step"]}
 

@@ -10,7 +10,17 @@ import pytest
 import ray
 
 from actors.engine import EngineDied
-from cluster.spawn import ActorDied, ActorFailed, kill, processes, spawn
+from cluster.spawn import (
+    ActorDied,
+    ActorFailed,
+    Revival,
+    answer_of,
+    kill,
+    processes,
+    spawn,
+    stacks_of,
+    start_again,
+)
 from configs.errors import PartDied
 
 
@@ -77,3 +87,58 @@ async def test_a_part_stays_on_its_cores():
     core = min(os.sched_getaffinity(0))
     async with asyncio.timeout(60):
         assert await relay("pinned", cores=(core,)).cores() == {core}
+
+
+class Counter:
+    """Forgets everything when its process dies."""
+
+    def __init__(self) -> None:
+        self.began: list[str] = []
+
+    async def start(self) -> None:
+        self.began.append("start")
+
+    async def count(self) -> list[str]:
+        return self.began
+
+    async def wait(self) -> list[str]:
+        if len(self.began) == 0:  # before the first start: the process that will be killed
+            await asyncio.sleep(60)
+        return self.began
+
+
+async def test_a_part_that_dies_starts_again_and_is_asked_again_so_often_and_no_more():
+    revival = Revival(method="start", times=1, wait_s=30)
+    part = spawn(
+        "tests.integration.test_spawn:Counter", name="counter", num_cpus=0, revival=revival
+    )
+    async with asyncio.timeout(90):
+        assert await part.count() == []
+        asked = asyncio.create_task(part.wait())
+        await asyncio.sleep(0.3)
+        first = await answer_of(part, 10)
+        assert first is not None
+
+        os.kill(first, signal.SIGKILL)
+
+        assert await asked == ["start"], "revived before anything else, and then asked once more"
+        second = await answer_of(part, 10)
+        assert second is not None and second != first
+        assert "stacks" in await stacks_of(part, 10)
+        os.kill(second, signal.SIGKILL)
+        with pytest.raises(ActorDied, match="counter died during count, having started again 1x"):
+            await part.count()
+        assert await answer_of(part, 10) is None
+
+
+async def test_a_part_that_hangs_is_started_again():
+    revival = Revival(method="start", times=1, wait_s=30)
+    part = spawn("tests.integration.test_spawn:Counter", name="hung", num_cpus=0, revival=revival)
+    async with asyncio.timeout(60):
+        pid = await answer_of(part, 10)
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        with pytest.raises(TimeoutError):
+            await answer_of(part, 0.5)
+        start_again(part)
+        assert await part.count() == ["start"]

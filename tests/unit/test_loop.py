@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from actors.replay import ReplayQueue
 from cluster import loop
 from cluster.bad_steps import BadSteps
 from cluster.fleet import Fleet
-from cluster.loop import Parts
-from configs.errors import UserError
+from cluster.loop import LearnerLost, Parts
+from configs.errors import LeaseLost, UserError
 from configs.load import load
 from tests.fakes import make_problem, make_ticket
 from tests.unit.test_replay import Fates, settlement
@@ -102,22 +102,36 @@ class Learner:
     skip: bool = False
     bad: Collection[int] = ()
     fail_at: int | None = None
+    dies_at: list[int] = field(default_factory=list)
+    """Steps before which it dies, once each."""
+    dies_after: list[int] = field(default_factory=list)
+    """Steps that it takes and dies of, once each."""
+    dies_at_publishing: list[int] = field(default_factory=list)
     leases: list[Lease] = field(default_factory=list)
 
     async def step(self, lease: Lease) -> Metrics:
         if lease.step == self.fail_at:
             raise RuntimeError("the device is gone")
+        _die_once(self.dies_at, lease.step)
         self.leases.append(lease)
         self.log.append(f"step {lease.step}")
         await asyncio.sleep(self.delay_s)
+        _die_once(self.dies_after, lease.step)
         is_bad = lease.step in self.bad
         return Metrics(skipped=self.skip or is_bad, diverged=is_bad)
 
     async def publish(self, version: int, *, whole: bool = False) -> PublishedWeights:
+        _die_once(self.dies_at_publishing, version)
         return PublishedWeights(version=version, fingerprint="", num_tensors=0, num_bytes=0)
 
     async def send(self, engines: int) -> None:
         raise AssertionError("nothing is streamed here")
+
+
+def _die_once(when: list[int], now: int) -> None:
+    if now in when:
+        when.remove(now)
+        raise LearnerLost("the process is gone")
 
 
 class Reports:
@@ -127,7 +141,7 @@ class Reports:
         self.alarms: list[tuple[int, str]] = []
         self.engines: list[tuple[str, dict[str, Any]]] = []
 
-    async def engines_changed(self, kind: str, note: str, **fields: Any) -> None:
+    async def changed(self, kind: str, note: str, **fields: Any) -> None:
         assert "\n" not in note
         self.engines.append((kind, fields))
 
@@ -188,6 +202,9 @@ class World:
             for _ in range(self.config.engine.num_engines)
         ]
         self.reports = Reports()
+        self.save_s = 0.0
+        self.unsaved: list[int] = []
+        """Versions of which one checkpoint fails."""
         self.curriculum = Curriculum(source or Source(), self.config)
         self.fleet = Fleet(self.config, staff or Staff(), self.reports, self.generators)
         self.parts = Parts(
@@ -199,13 +216,36 @@ class World:
             reports=self.reports,
             checkpoint=self.checkpoint,
             roll_back=self.roll_back,
+            revive=self.revive,
+            look=self.look,
             evaluate=self.evaluate,
             wanted_engines=lambda: None,
         )
 
-    async def checkpoint(self, version: int, end_ticket: int) -> None:
-        self.log.append(f"commit {version} below {end_ticket}")
-        (self.folder / f"{version}.json").write_text(json.dumps(self.curriculum.state()))
+    async def checkpoint(self, version: int, end_ticket: int) -> Awaitable[bool]:
+        learned = json.dumps(self.curriculum.state())
+
+        async def keep() -> bool:
+            await asyncio.sleep(self.save_s)
+            if version in self.unsaved:
+                self.unsaved.remove(version)
+                return False
+            self.log.append(f"commit {version} below {end_ticket}")
+            (self.folder / f"{version}.json").write_text(learned)
+            await self.queue.commit(version, 0)
+            return True
+
+        return keep()
+
+    async def revive(self, loss: LearnerLost) -> int:
+        steps = [int(path.stem) for path in self.folder.glob("*.json")]
+        step = max(steps, default=0)
+        self.log.append(f"revive at {step}")
+        self.curriculum.unlearn(self.learned(step))
+        await self.queue.take_back(step)
+        return step
+
+    async def look(self) -> None: ...
 
     async def roll_back(self, version: int) -> None:
         self.log.append(f"roll back for {version}")
@@ -456,3 +496,98 @@ async def test_no_checkpoint_is_made_of_weights_that_just_failed(tmp_path: Path)
         "commit 5 below 10",
         "commit 6 below 12",  # the end of the run
     ]
+
+
+DEATHS: dict[str, dict[str, list[int]]] = {
+    "before a step": {"dies_at": [3]},
+    "between a step and its acknowledgement": {"dies_after": [3]},
+    "before anything was committed": {"dies_after": [0]},
+    "when it is to publish": {"dies_at_publishing": [3]},
+    "again and again": {"dies_at": [1, 3], "dies_after": [2, 4], "dies_at_publishing": [2]},
+}
+
+
+@pytest.mark.parametrize("max_lag", [0, 1])
+@pytest.mark.parametrize("death", DEATHS)
+async def test_a_learner_that_is_lost_goes_on_from_the_checkpoint_with_the_same_groups(
+    tmp_path: Path, death: str, max_lag: int
+):
+    world = World(tmp_path, "steps=6", f"max_lag={max_lag}", learner=DEATHS[death])
+
+    assert await world.run() == 6
+
+    taken = {lease.step: (lease.first_ticket, lease.end_ticket) for lease in world.learner.leases}
+    assert taken == {step: (2 * step, 2 * step + 2) for step in range(6)}
+    for lease in world.learner.leases:
+        assert (lease.first_ticket, lease.end_ticket) == taken[lease.step]
+        assert lease.num_rollouts == 2, "what was trained before is to be had again"
+    counts = await world.queue.counts()
+    assert (counts.trained, counts.dropped, counts.issued_groups) == (12, {}, 12)
+    written = [line.split()[1] for line in world.log if line.startswith("write")]
+    assert sorted(map(int, written)) == list(range(12)), "nothing is written twice"
+    loads = [int(line.split()[1]) for line in world.log if line.startswith("load")]
+    assert loads == [1, 2, 3, 4, 5, 6], "engines never go back, and get each version once"
+
+
+async def test_a_checkpoint_is_written_while_the_next_step_is_taken(tmp_path: Path):
+    world = World(tmp_path, "steps=6", "checkpoint.every=2")
+    world.save_s = 0.05
+
+    await world.run()
+
+    assert world.log.index("step 2") < world.log.index("commit 2 below 4")
+    assert world.log.index("commit 2 below 4") < world.log.index("commit 4 below 8")
+    assert "commit 6 below 12" in world.log, "the end waits for it"
+
+
+async def test_a_checkpoint_that_failed_is_made_up_for_at_the_next_step(tmp_path: Path):
+    world = World(tmp_path, "steps=9", "checkpoint.every=4", "max_lag=0")
+    world.unsaved = [4, 9]
+
+    await world.run()
+
+    commits = [line for line in world.log if line.startswith("commit")]
+    assert commits == ["commit 5 below 10", "commit 8 below 16", "commit 9 below 18"]
+
+
+async def test_a_learner_lost_while_it_saves_leaves_the_checkpoint_before(tmp_path: Path):
+    world = World(tmp_path, "steps=6", "checkpoint.every=2", learner={"dies_at": [4]})
+    world.save_s = 0.2
+
+    assert await world.run() == 6
+
+    assert "revive at 2" in world.log or "revive at 0" in world.log
+
+
+@pytest.mark.parametrize("lost_in", ["step", "ack"])
+async def test_a_queue_that_starts_again_lends_the_same_once_more(tmp_path: Path, lost_in: str):
+    """The real queue, rebuilt of its log at the worst moment."""
+
+    class Learner(globals()["Learner"]):
+        async def step(self, lease: Lease) -> Metrics:
+            if lost_in == "step" and lease.step == 2 and await start_again():
+                raise LeaseLost("lease 1 of step 2 is no longer open")
+            metrics = await super().step(lease)
+            if lost_in == "ack" and lease.step == 2:
+                await start_again()
+            return metrics
+
+    restarts: list[int] = []
+
+    async def start_again() -> bool:
+        if not restarts:
+            restarts.append(1)
+            await world.queue.start_again()
+            return True
+        return False
+
+    world = World(tmp_path, "steps=4", reader=Learner)
+    assert await world.run() == 4
+
+    assert [lease.step for lease in world.learner.leases] == [0, 1, 2, 3], "each step once"
+    counts = await world.queue.counts()
+    assert (counts.trained, counts.dropped, counts.queued) == (8, {}, 0)
+    await world.queue.close()
+    again = ReplayQueue(str(tmp_path), world.config, Fates())
+    await again.start_again()
+    assert await again.counts() == counts

@@ -504,6 +504,20 @@ async def test_a_torn_metrics_line_is_cut_before_the_next_is_written(tmp_path: P
     assert read_jsonl(tmp_path / "metrics.jsonl") == [{"step": 1}, {"step": 2}]
 
 
+async def test_a_step_that_is_told_again_to_the_next_process_is_one_line(tmp_path: Path):
+    first = await started(tmp_path)
+    await first.step({"step": 1, "loss": 0.5})
+    await first.step({"step": 2, "loss": math.nan})
+
+    second = await started(tmp_path)  # the first was killed before it could answer
+    await second.step({"step": 2, "loss": math.nan})
+    await second.step({"step": 3, "loss": 0.5})
+    await second.step({"step": 2, "loss": 0.25})
+
+    steps = [row["step"] for row in read_jsonl(tmp_path / "metrics.jsonl")]
+    assert steps == [1, 2, 3, 2], "steps that are taken again are lines of their own"
+
+
 async def test_a_disk_that_is_full_for_a_while_loses_nothing_that_fits_in_memory(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):

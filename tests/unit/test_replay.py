@@ -11,6 +11,7 @@ from actors.replay import ReplayQueue
 from actors.replay_log import LogDamaged, ReplayLog, log_files, read_log
 from actors.settlement_rows import encode_settlement
 from actors.ticket_rows import decode_ticket, encode_ticket
+from configs.errors import LeaseLost
 from configs.load import load
 from configs.run_files import Fate
 from configs.schema import RunConfig
@@ -413,10 +414,21 @@ async def test_a_lease_that_is_not_open_gives_nothing_and_takes_no_acknowledgeme
     await fill(queue, range(4), version=0)
     lease = await step_once(queue, 0)
 
-    with pytest.raises(ValueError, match="no longer open"):
-        await queue.ack(lease, skipped=False)
-    with pytest.raises(ValueError, match="no longer open"):
+    with pytest.raises(LeaseLost, match="no longer open"):
         await queue.payload(lease.step, lease.epoch)
+    with pytest.raises(LeaseLost, match="no longer open"):
+        await queue.ack(replace(lease, step=1), skipped=False)
+
+
+async def test_an_acknowledgement_that_is_repeated_counts_once(tmp_path: Path):
+    queue = await opened(tmp_path)
+    await fill(queue, range(4), version=0)
+    lease = await step_once(queue, 0)
+    before = await queue.counts()
+
+    await queue.ack(lease, skipped=False)
+
+    assert await queue.counts() == before
 
 
 async def test_a_restart_takes_back_the_steps_after_the_checkpoint(tmp_path: Path):

@@ -106,7 +106,7 @@ async def test_a_checkpoint_holds_what_the_curriculum_knows_and_its_manifest_say
     curriculum = world.run._curriculum
     curriculum.learn([group(0, "p", [ACCEPTED, WRONG]), group(1, "q", [WRONG])])
 
-    await world.run._checkpoint(1, 2)
+    assert await (await world.run._checkpoint(1, 2))
 
     checkpoint, complaints = world.store.newest()
     assert (checkpoint is not None, complaints) == (True, [])
