@@ -16,6 +16,7 @@ from actors.doomed import rule_of
 from actors.engine import Engine, EngineDied, EngineStats, LoadReport
 from actors.group_writer import GroupWriter
 from actors.waiting import together, within
+from configs.failpoints import failpoint
 from configs.schema import RunConfig
 from verifiers.types import (
     Completion,
@@ -121,6 +122,7 @@ class Generator:
         )
 
     async def load_weights(self, weights: PublishedWeights) -> LoadReport:
+        failpoint("engine.swap")
         return await self._running().engine.load_weights(weights)
 
     async def stats(self) -> EngineStats:

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.line_file import LineFile, encode
+from configs.failpoints import failpoint
 from configs.run_files import FOLDERS, MANIFEST, SCHEMAS, Kind, part_name, read_jsonl
 
 Record = dict[Kind, list[dict[str, Any]]]
@@ -91,6 +92,7 @@ class Sealer:
             if (segment.boot, segment.seq, kind) not in self._sealed:
                 lines += encode(self._write(segment, kind, of_kind))
         if lines:
+            failpoint("recorder.sealed")
             self._manifest.append(lines, durable=True)
             _sync_folder(self._run_dir / "rollouts")
             self._sealed |= {(segment.boot, segment.seq, kind) for kind in rows}

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from actors.audit import audit_row, audited_samples, prompt_text
 from actors.settlement import settlement_of
+from configs.failpoints import failpoint
 from configs.schema import RunConfig
 from verifiers.filters import NOT_JUDGED
 from verifiers.hooks import bind_hooks, judged_group
@@ -75,6 +76,7 @@ class Judge:
             reweight=self._config.economy.reweight,
             measured=self._measured,
         )
+        failpoint("judge.judged")
         try:
             async with asyncio.timeout(self._config.cluster.wait_timeout_s):
                 await self._queue.settle(settlement)

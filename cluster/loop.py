@@ -44,6 +44,10 @@ class LearnerLost(RuntimeError):
     """A rank of the learner is gone, and so is the learner; why that is."""
 
 
+class NothingToLearn(RuntimeError):
+    """Hardly anything is accepted, for so long that it is no chance."""
+
+
 class Draws(Protocol):
     def draw(self, number: int, version: int) -> Ticket | None: ...
     def again(self, record: Issued) -> Ticket: ...
@@ -164,6 +168,8 @@ class Parts:
     must_commit: bool = False
     """The last one could not be: the next step tries again."""
     learner_is_there: asyncio.Event = field(default_factory=asyncio.Event)
+    loss: asyncio.Future[LearnerLost] | None = None
+    """Done by whoever else finds out that the learner is gone."""
     learner_turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Whoever asks the learner for anything has it: one call at a time, and of a known version."""
     whole: PublishedWeights | None = None
@@ -248,13 +254,26 @@ async def learn(parts: Parts, start: int) -> int:
     with the newest checkpoint, and the same groups."""
     while True:
         try:
-            return await _train(parts, start)
+            return await _one_life(parts, start)
         except LearnerLost as loss:
             parts.learner_is_there.clear()
             await _drop_commit(parts)
             start = parts.version = parts.committed = await parts.revive(loss)
             parts.whole = None
             parts.learner_is_there.set()
+
+
+async def _one_life(parts: Parts, start: int) -> int:
+    parts.loss = asyncio.get_running_loop().create_future()
+    training = asyncio.create_task(_train(parts, start))
+    try:
+        await asyncio.wait({training, parts.loss}, return_when=asyncio.FIRST_COMPLETED)
+        if not training.done():  # it waits for engines that wait for the learner
+            raise parts.loss.result()
+        return training.result()
+    finally:
+        training.cancel()
+        await asyncio.gather(training, return_exceptions=True)
 
 
 async def _train(parts: Parts, version: int) -> int:
@@ -302,9 +321,19 @@ async def _train(parts: Parts, version: int) -> int:
 
 async def _lease(parts: Parts, step: int) -> Lease:
     """Enough accepted groups for one step. A batch without any is normal: take the next as well."""
-    while not (lease := await parts.queue.lease(step)).is_ready:
+    patience = parts.config.cluster.batch_patience
+    for _ in range(patience):
+        lease = await parts.queue.lease(step)
+        if lease.is_ready:
+            return lease
         await parts.reports.waiting(lease)
-    return lease
+    why = ", ".join(f"{reason} {count}" for reason, count in lease.reasons.items())
+    raise NothingToLearn(
+        f"step {step + 1}: {lease.num_accepted} of {lease.num_written} rollouts accepted ({why}) "
+        f"and batch.min_rollouts={parts.config.batch.min_rollouts}: given up after "
+        f"cluster.batch_patience={patience} batches; raise filter.length_budget, look at what was "
+        "rejected, or give easier problems"
+    )
 
 
 async def _step(parts: Parts, lease: Lease) -> Stepped:
@@ -395,9 +424,13 @@ async def _whole(parts: Parts) -> PublishedWeights:
                         parts.config.cluster.wait_timeout_s,
                         f"version {version} to be written in full",
                     )
+                    # One that began once more is behind: these engines need what comes then.
+                    parts.published = min(parts.published, version)
                 return parts.whole
-        except LearnerLost:
-            await asyncio.sleep(1)  # until ``learn`` has noticed it too
+        except LearnerLost as loss:
+            parts.learner_is_there.clear()
+            if parts.loss is not None and not parts.loss.done():
+                parts.loss.set_result(loss)
 
 
 async def _send(parts: Parts, engines: int) -> None:

@@ -424,6 +424,10 @@ class ClusterConfig(Section):
     max_dead_letters: int = Field(default=16, ge=0)
     """Dead letters that a run puts up with; one more ends it."""
 
+    batch_patience: int = Field(default=32, gt=0)
+    """Times that one optimizer step takes a further ``batch.problems`` groups because too little of
+    the others was accepted; then the run ends and says why it was rejected."""
+
     stall_timeout_s: float = Field(default=900.0, gt=0)
     """After so long without a token, a settled group or a step, what every process does is written
     to the run's folder."""

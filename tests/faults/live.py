@@ -69,18 +69,25 @@ class Live:
 
 @contextmanager
 def training(
-    world: World, name: str, *settings: str, environment: dict[str, str] | None = None
+    world: World,
+    name: str,
+    *settings: str,
+    environment: dict[str, str] | None = None,
+    stderr: int | None = None,
 ) -> Iterator[Live]:
-    """From its first step on."""
+    """From its first step on, in this process of it."""
     folder = world.run_dir(name)
+    starts = len(events(folder, "started"))
     driver = subprocess.Popen(
         command("train", "tiny", *world.settings, f"name={name}", *settings),
         env=os.environ | (environment or {}),
+        stderr=stderr,
         preexec_fn=partial(die_with_parent, os.getpid()),
     )
     run = Live(folder, driver)
     try:
-        run.wait(lambda: (folder / "metrics.jsonl").exists(), "the first step", 240)
+        run.wait(lambda: len(run.events("started")) > starts, "the parts to start", 240)
+        run.wait(lambda: (folder / "metrics.jsonl").exists(), "the first step", 60)
         yield run
     finally:
         driver.kill()

@@ -189,10 +189,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--every", type=float, nargs=2, default=(20, 40), metavar="S")
     parser.add_argument("--runs", type=Path, help="where the run is left; else it is removed")
+    parser.add_argument("settings", nargs="*", help="further settings of the run, after --")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         runs = (options.runs or Path(scratch)).resolve()
-        settings = [*SETTINGS, f"runs_dir={runs}", "name=soak"]
+        settings = [*SETTINGS, *options.settings, f"runs_dir={runs}", "name=soak"]
         soak = Soak(runs / "soak", settings, random.Random(options.seed))
         began = time.monotonic()
         soak.run(options.minutes, tuple(options.every))

@@ -29,7 +29,8 @@ pytestmark = pytest.mark.timeout(300)
 @pytest.fixture(scope="module")
 def live(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     faults = {
-        "LACONIC_FAILPOINTS": "queue.append=enospc*4@60,learner.stepped=kill@12",
+        "LACONIC_FAILPOINTS": "queue.append=enospc*4@60,learner.stepped=kill@8,"
+        "judge.judged=kill@20,queue.appended=kill@120,recorder.sealed=kill@12",
         "LACONIC_FAILPOINTS_DIR": str(tmp_path_factory.mktemp("fired")),
     }
     settings = [
@@ -58,6 +59,18 @@ def test_a_learner_killed_between_its_step_and_the_queue_goes_on_from_the_checkp
     live.wait(lambda: live.events("learner_back"), "the learner", BACK_S)
 
     live.wait_for_steps(4)
+
+
+@pytest.mark.row(8)
+@pytest.mark.row(9)
+@pytest.mark.row(13)
+def test_parts_killed_between_what_they_did_and_the_answer_are_asked_again(live: Live):
+    def back() -> set[str]:
+        return {event["name"] for event in live.events("part_back")}
+
+    live.wait(lambda: back() == {"judge-0", "queue", "recorder"}, "all of them", 2 * BACK_S)
+
+    live.wait_for_steps(2)
 
 
 def kill(pid: int) -> None:

@@ -14,12 +14,13 @@ from actors.replay import ReplayQueue
 from cluster import loop
 from cluster.bad_steps import BadSteps
 from cluster.fleet import Fleet
-from cluster.loop import LearnerLost, Parts
+from cluster.loop import LearnerLost, NothingToLearn, Parts
 from configs.errors import LeaseLost, UserError
 from configs.load import load
 from tests.fakes import make_problem, make_ticket
 from tests.unit.test_replay import Fates, settlement
 from verifiers.types import Lease, Problem, PublishedWeights, Ticket
+from verifiers.weights_file import WeightsRefused
 
 
 class Source:
@@ -340,11 +341,17 @@ async def test_the_last_version_is_published_and_committed_out_of_turn(tmp_path:
 
 async def test_a_stop_finishes_the_step_commits_and_ends(tmp_path: Path):
     world = World(tmp_path, "steps=9", learner={"delay_s": 0.01})
-    asyncio.get_running_loop().call_later(0.015, world.parts.stop.set)
 
+    async def stop_in_the_second_step() -> None:
+        while len(world.learner.leases) < 2:
+            await asyncio.sleep(0)
+        world.parts.stop.set()
+
+    stopping = asyncio.create_task(stop_in_the_second_step())
     version = await world.run()
+    await stopping
 
-    assert 0 < version < 9
+    assert version == 2
     assert f"commit {version} below {2 * version}" in world.log
 
 
@@ -529,6 +536,47 @@ async def test_a_learner_that_is_lost_goes_on_from_the_checkpoint_with_the_same_
     assert loads == [1, 2, 3, 4, 5, 6], "engines never go back, and get each version once"
 
 
+@pytest.mark.parametrize("dies_in", ["send", "whole"])
+async def test_a_learner_that_dies_while_engines_wait_for_it_keeps_nobody_waiting(
+    tmp_path: Path, dies_in: str
+):
+    """Weights are streamed: the loop waits for the engines, and they for a learner that is gone."""
+    deaths = {"send", "whole"} if dies_in == "whole" else {"send"}
+
+    class Learner(globals()["Learner"]):
+        async def publish(self, version: int, *, whole: bool = False) -> PublishedWeights:
+            if whole and "whole" in deaths and version == 3:
+                deaths.remove("whole")
+                raise LearnerLost("the process is gone")
+            weights = await super().publish(version)
+            return replace(weights, is_streamed=not whole)
+
+        async def send(self, engines: int) -> None:
+            if "send" in deaths and self.leases[-1].step == 2:
+                deaths.remove("send")
+                raise LearnerLost("the process is gone")
+
+    class Generator(globals()["Generator"]):
+        async def load_weights(self, weights: PublishedWeights) -> Load:
+            await asyncio.sleep(0.001)
+            if weights.is_streamed and weights.version == 3 and 3 not in refused:
+                refused.append(3)
+                raise WeightsRefused("the stream broke")
+            return await super().load_weights(weights)
+
+    refused: list[int] = []
+    world = World(tmp_path, "steps=6", reader=Learner, writer=Generator)
+
+    assert await world.run() == 6
+
+    assert refused == [3] and not deaths
+    counts = await world.queue.counts()
+    counts.check()
+    assert (counts.running_groups, counts.queued) == (0, 0)
+    assert counts.trained >= 6, "some of it may be stale by now"
+    assert world.generators[0].version == 6
+
+
 async def test_a_checkpoint_is_written_while_the_next_step_is_taken(tmp_path: Path):
     world = World(tmp_path, "steps=6", "checkpoint.every=2")
     world.save_s = 0.05
@@ -591,3 +639,25 @@ async def test_a_queue_that_starts_again_lends_the_same_once_more(tmp_path: Path
     again = ReplayQueue(str(tmp_path), world.config, Fates())
     await again.start_again()
     assert await again.counts() == counts
+
+
+async def test_when_nothing_is_ever_accepted_the_run_ends_with_the_reasons(tmp_path: Path):
+    world = World(tmp_path, "steps=9", "cluster.batch_patience=3", accepted=lambda ticket: 0)
+
+    with pytest.raises(NothingToLearn, match=r"0 of 12 rollouts accepted \(wrong 12\)") as end:
+        await world.run()
+
+    assert "\n" not in str(end.value)
+    assert len(world.reports.hungry) == 3
+    (await world.queue.counts()).check()
+
+
+async def test_a_single_accepted_rollout_makes_a_step_however_late_it_comes(tmp_path: Path):
+    world = World(
+        tmp_path, "steps=1", "cluster.batch_patience=4", accepted=lambda ticket: int(ticket == 7)
+    )
+
+    assert await world.run() == 1
+
+    [lease] = world.learner.leases
+    assert (lease.num_rollouts, lease.end_ticket) == (1, 8)
