@@ -3,7 +3,7 @@ EXTRA ?= cpu
 PYTHON_IN_VENV := .venv/bin/python
 export TORCH_EXTENSIONS_DIR := $(CURDIR)/.venv/torch_extensions
 
-.PHONY: setup demo test check fast format docs lock clean
+.PHONY: setup demo test check fast faults audit format docs lock clean
 
 setup: ## the virtual environment, with every package of requirements/$(EXTRA).lock
 	@requirements/setup.sh $(EXTRA)
@@ -17,12 +17,21 @@ test: setup ## everything, on real parts
 fast: setup ## tests of logic only: no Ray, no engine
 	@$(PYTHON_IN_VENV) -m pytest -q tests/unit
 
-check: setup ## format, lint, types, import contracts, fast tests
+check: setup ## format, lint, types, import contracts, known holes in the locks, fast tests
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
 	@PYTHONPATH=. .venv/bin/lint-imports
 	@.venv/bin/pyright
+	@$(PYTHON_IN_VENV) -m requirements.audit
 	@$(PYTHON_IN_VENV) -m pytest -q tests/unit
+
+faults: setup ## the fault suite, and its table in docs/reliability.md
+	@$(PYTHON_IN_VENV) -m pytest -m row --fault-table=docs/reliability.md
+
+audit: setup ## known holes in the lock, by our table and by the public advisories (a network)
+	@$(PYTHON_IN_VENV) -m requirements.audit
+	@grep == requirements/$(EXTRA).lock | sed 's/+cpu//' > .venv/audit.txt
+	@.venv/bin/uvx pip-audit --strict --no-deps --disable-pip --requirement .venv/audit.txt
 
 format: setup
 	@.venv/bin/ruff check --fix .

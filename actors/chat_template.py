@@ -73,14 +73,21 @@ class ChatTemplate:
 def load_chat_template(model_dir: str, model: ModelConfig) -> ChatTemplate:
     """Of a folder, or of a hub name at ``model.revision``. Raises ``DataError``."""
     # imports torch: seconds, and only a run that starts needs it
-    from transformers import AutoTokenizer, PretrainedConfig  # noqa: PLC0415
+    from transformers import CONFIG_MAPPING, AutoTokenizer, PretrainedConfig  # noqa: PLC0415
 
+    trusted = model.trust_remote_code
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            model_dir, revision=model.revision, trust_remote_code=model.trust_remote_code
-        )
         config, _ = PretrainedConfig.get_config_dict(model_dir, revision=model.revision)
+        if "auto_map" in config and config.get("model_type") not in CONFIG_MAPPING and not trusted:
+            raise DataError(_needs_trust(model_dir))
+        tokenizer = AutoTokenizer.from_pretrained(
+            model_dir, revision=model.revision, trust_remote_code=trusted
+        )
+    except DataError:
+        raise
     except (OSError, ValueError, KeyError, ImportError) as error:
+        if "trust_remote_code" in str(error) and not trusted:
+            raise DataError(_needs_trust(model_dir)) from error
         raise DataError(
             f"model.path {model_dir} has no tokenizer and configuration that can be loaded: "
             f"{str(error)[:300]}"
@@ -93,3 +100,10 @@ def load_chat_template(model_dir: str, model: ModelConfig) -> ChatTemplate:
     text_config = config.get("text_config", config)
     numbers = [text_config.get(key) for key in ("max_position_embeddings", "vocab_size")]
     return ChatTemplate(tokenizer, *(n if isinstance(n, int) else None for n in numbers))
+
+
+def _needs_trust(model_dir: str) -> str:
+    return (
+        f"model.path {model_dir} can only be loaded by Python code that comes with it; read that "
+        "code, then set model.trust_remote_code=true, and model.revision to what you have read"
+    )

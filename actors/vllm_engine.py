@@ -284,6 +284,7 @@ class VllmEngine:
         arguments = AsyncEngineArgs(
             model=settings.model_dir,
             revision=settings.revision,
+            tokenizer_revision=settings.revision,
             trust_remote_code=settings.trust_remote_code,
             seed=settings.seed,
             dtype=config.dtype,

@@ -13,7 +13,7 @@ OLDEST = {
     "torch": ("2.11", "it is what engine and learner are tried with"),
     "transformers": ("5.5", "older ones do not read what newer ones write"),
     "deepspeed": ("0.19.4", "older ones lose gradients that are accumulated and offloaded"),
-    "ray": ("2.56", "in older ones strangers can run code through its ports and files"),
+    "ray": ("2.59", "older ones let strangers run code through their ports and files"),
     "math-verify": ("0.9.0", "it judges mathematics"),
     "pyarrow": ("18", "it reads problems and writes rollouts"),
     "safetensors": ("0.5", "it carries the weights"),
@@ -184,7 +184,7 @@ def ray_auth(environment: Mapping[str, str], token_mode: int | None, token_file:
     if "RAY_AUTH_TOKEN" in environment:
         return Check(name="Ray auth", ok=True, found=f"{found}, token in the environment")
     if token_mode is None:
-        advice = "a private Ray makes a token; for a cluster run `ray get-auth-token --generate`"
+        advice = "a run makes its own; for a cluster run `ray get-auth-token --generate`"
         return Check(name="Ray auth", ok=None, found=f"{found}, no {token_file}", advice=advice)
     found = f"{found}, {token_file} mode {token_mode:04o}"
     if token_mode & 0o077:

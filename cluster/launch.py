@@ -22,6 +22,7 @@ def launch(config: RunConfig, preset: str, *, resume: bool) -> tuple[dict[str, A
             display.note(f"{run_dir.path} has finished its steps; raise steps=… to go on")
             return summary, run_dir.path
         prepared = prepare(config, lambda line: display.progress("preparing", line))
+        run_dir.require_same(prepared.fingerprints)
         for warning in prepared.warnings:
             display.note(f"warning: {warning}")
         display.note(prepared.summary)
@@ -32,7 +33,7 @@ def launch(config: RunConfig, preset: str, *, resume: bool) -> tuple[dict[str, A
             resources = connect(config)
             plan = make_plan(config, gpus_seen=resources.gpus, cores=cores_here())
             require(plan, resources)
-            run_dir.create(config, preset)
+            run_dir.create(config, preset, prepared.fingerprints)
             display.note(f"run directory: {run_dir.path}")
             job = Job(
                 config=config,

@@ -1,6 +1,7 @@
 """The command line. Heavy imports wait until a command needs them: a typo must be told at once."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +11,7 @@ import typer
 from configs.errors import UserError
 from configs.load import dump, load
 from configs.schema import RunConfig
+from configs.secrets import redact, secrets_of
 
 RESUMABLE = 75
 """Exit code of a run that was stopped after a commit."""
@@ -222,8 +224,10 @@ def _say(line: str) -> None:
 
 
 def _failed(error: Exception, code: int) -> int:
-    """One line, whatever went wrong: the log files have the rest."""
-    _say(f"laconic: {' '.join(str(error).split()) or type(error).__name__}")
+    """One line, whatever went wrong: the log files have the rest. A cause may quote what it was
+    given, secrets too."""
+    cause = redact(" ".join(str(error).split()), secrets_of(os.environ))
+    _say(f"laconic: {cause or type(error).__name__}")
     return code
 
 

@@ -53,10 +53,12 @@ def _config_of(name: str, config: RunConfig) -> Any:
     """The model's configuration, if it is on this machine."""
     from transformers import AutoConfig  # noqa: PLC0415  heavy
 
+    is_policy = name == config.model.path
     try:
         return AutoConfig.from_pretrained(
             models_dir() / name if name in RECIPES else name,
-            trust_remote_code=config.model.trust_remote_code,
+            revision=config.model.revision if is_policy else None,
+            trust_remote_code=config.model.trust_remote_code and is_policy,
             local_files_only=True,
         )
     except OSError as error:

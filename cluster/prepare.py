@@ -22,6 +22,8 @@ class Prepared:
     source: PromptSource
     keep_rejected: bool
     """The objective learns from whole groups, not from what was accepted alone."""
+    fingerprints: dict[str, str]
+    """Of what a run must find again when it goes on, by what a person would call it."""
     summary: str
     warnings: tuple[str, ...]
 
@@ -44,6 +46,10 @@ def prepare(config: RunConfig, report: Callable[[str], None]) -> Prepared:
         teacher_dir=resolve_model(teacher, report) if teacher is not None else None,
         source=source,
         keep_rejected=needs_rejected(objective),
+        fingerprints={
+            "problems": loaded.fingerprint,
+            "tokenizer": loaded.tokenizer_fingerprint,
+        },
         summary=(
             f"{loaded.num_train} problems to learn from, {loaded.num_heldout} held out, "
             f"longest prompt {loaded.longest_prompt} tokens"

@@ -5,9 +5,12 @@ import os
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 import ray
+from ray.exceptions import AuthenticationError
 
+from cluster import ray_auth
 from cluster.plan import Plan, Resources
 from cluster.ray_job import is_ray_job
 from configs.errors import UserError
@@ -27,20 +30,35 @@ def connect(config: RunConfig) -> Resources:
     """``local`` never attaches to a Ray that happens to run on this machine."""
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     if joins_cluster(config):
-        address = config.cluster.address or "auto"
-        _require_listener(address)
-        try:
-            ray.init(address=address, **quiet)
-        except ConnectionError as error:
-            raise _no_ray(address) from error
+        _join(config.cluster.address or "auto", quiet)
     else:
+        ray_auth.lock_private(os.environ)
         # Logical CPUs: on two cores an engine and a few learner ranks may well share, and so may
         # the engines that ``laconic scale`` adds, up to one more for every core.
         parts = config.engine.num_engines + config.learner.world_size
         cpus = parts + (os.cpu_count() or 1)
         ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
+        ray_auth.require_locked(os.environ)
     there = ray.cluster_resources()
     return Resources(cpus=there.get("CPU", 0.0), gpus=there.get("GPU", 0.0))
+
+
+def _join(address: str, quiet: dict[str, Any]) -> None:
+    """A Ray that others started. What ``auto`` is the environment may say, else Ray looks it up."""
+    known = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
+    if known != "auto":
+        ray_auth.require_closed(known, os.environ)
+        _require_listener(known)
+    try:
+        ray.init(address=address, **quiet)
+    except AuthenticationError as error:
+        raise ray_auth.unwelcome(known, os.environ) from error
+    except ConnectionError as error:
+        if isinstance(error.__cause__, AuthenticationError):
+            raise ray_auth.unwelcome(known, os.environ) from error
+        raise _no_ray(address) from error
+    if known == "auto":
+        ray_auth.require_closed(ray.get_runtime_context().gcs_address, os.environ)
 
 
 def require_free_port(config: RunConfig) -> None:
@@ -64,9 +82,10 @@ def _require_listener(address: str) -> None:
     if not colon or "/" in host:
         return  # ``auto``, or a ray:// address, which Ray looks up itself
     try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
     except (OSError, ValueError) as error:
         raise _no_ray(address) from error
+    ray_auth.require_welcome(address, os.environ)
 
 
 def _no_ray(address: str) -> UserError:

@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from configs.errors import UserError
 from configs.load import dump, load_resolved
 from configs.run_files import RESOLVED, RUN, STATE, SUMMARY
 from configs.schema import RunConfig
+from configs.secrets import redact, redact_values, secrets_of
 
 MAY_CHANGE = ("steps", "debug", "runs_dir", "name", "checkpoint", "recorder", "wandb", "cluster")
 """Keys and sections that a resumed run may set anew; the rest decides what is learned."""
@@ -43,14 +45,30 @@ class RunDir:
     def weights(self) -> Path:
         return self.path / "weights"
 
-    def create(self, config: RunConfig, preset: str) -> None:
+    def require_same(self, fingerprints: Mapping[str, str]) -> None:
+        """A run goes on with the problems and the tokenizer that it began with: names may stay and
+        files change."""
+        before = self._read(RUN).get("fingerprints", {}) if self.is_resumed else {}
+        for what, was in before.items():
+            if fingerprints[what] != was:
+                raise RunDirError(
+                    f"--resume with other {what}: the run began with {was[:12]}, and what is there "
+                    f"now is {fingerprints[what][:12]}. Put back what it was, or start a new run"
+                )
+
+    def create(
+        self, config: RunConfig, preset: str, fingerprints: Mapping[str, str] | None = None
+    ) -> None:
         """Write what is to run. A resumed run adds a start to its ``run.json``."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self.weights.mkdir(exist_ok=True)
             starts = self._read(RUN).get("starts", []) if self.is_resumed else []
-            starts.append({"at": _utc(), "command": sys.argv, "pid": os.getpid()})
+            known = secrets_of(os.environ)
+            command = [redact(argument, known) for argument in sys.argv]
+            starts.append({"at": _utc(), "command": command, "pid": os.getpid()})
             run = {"name": self.path.name, "preset": preset, "starts": starts}
+            run |= {"fingerprints": dict(fingerprints or {})}
             replace_file(self.path / RESOLVED, dump(config))
             replace_file(self.path / RUN, json.dumps(run, indent=1))
         except OSError as error:
@@ -113,7 +131,9 @@ def require_space(path: Path, needed_bytes: int) -> None:
 
 
 def _require_same(config: RunConfig, before: RunConfig) -> None:
-    old, new = before.model_dump(mode="json"), config.model_dump(mode="json")
+    # What looked like a secret was written down without it, so it cannot be told apart now.
+    known = secrets_of(os.environ)
+    old, new = (redact_values(each.model_dump(mode="json"), known) for each in (before, config))
     for key in SHARDING:
         del old["learner"][key], new["learner"][key]
     for key in old:

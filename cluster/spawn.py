@@ -18,6 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.engine import EngineDied
 from configs.errors import LeaseLost, PartDied
+from configs.secrets import RedactingFormatter, secrets_of
 from verifiers.parent import die_with_parent
 from verifiers.weights_file import WeightsRefused
 
@@ -233,9 +234,7 @@ def _pin(cores: tuple[int, ...]) -> None:
 
 def _log_to(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    logging.basicConfig(
-        filename=path,
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-        force=True,
-    )
+    logging.basicConfig(filename=path, level=logging.INFO, force=True)
+    form = "%(asctime)s %(levelname)s %(name)s %(message)s"
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(RedactingFormatter(form, secrets_of(os.environ)))

@@ -46,6 +46,8 @@ class Supervisor:
         self._reports = reports
         self._folder = folder
         self._pids: dict[str, int] = {}
+        self._starting: set[str] = set()
+        """Those that did not answer when they were asked last."""
         self._asked: dict[str, tuple[float, asyncio.Task[None]]] = {}
         self._progress: tuple[Any, ...] = ()
         self._moved = time.monotonic()
@@ -63,7 +65,9 @@ class Supervisor:
         await self._watch(now)
 
     async def _ask(self, part: Any) -> None:
-        limit = self._config.cluster.part_timeout_s
+        cluster, is_starting = self._config.cluster, part.name in self._starting
+        limit = cluster.start_timeout_s if is_starting else cluster.part_timeout_s
+        self._starting.add(part.name)  # unless it answers
         try:
             pid = await answer_of(part, limit)
         except TimeoutError:
@@ -73,6 +77,7 @@ class Supervisor:
             return
         if pid is None:
             return  # it is starting again, or whoever needs it will say that it is gone
+        self._starting.remove(part.name)
         if self._pids.setdefault(part.name, pid) != pid:
             self._pids[part.name] = pid
             note = f"{part.name} died and has started again"

@@ -1,6 +1,7 @@
 """Mirrors scalars to Weights & Biases. Nothing depends on it: a failure is one warning."""
 
 import logging
+import os
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -8,14 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from configs.schema import WandbConfig
+from configs.secrets import is_secret_name, redact, redact_values, secrets_of
 
 logger = logging.getLogger(__name__)
 
 INIT_TIMEOUT_S = 60.0
 FINISH_TIMEOUT_S = 120.0
-
-SECRET_WORDS = {"token", "secret", "secrets", "password", "passwd", "key", "keys", "apikey"}
-"""A key with one of these as a word of its name stays here (``hub_token``, not ``max_tokens``)."""
 
 
 class Tracker:
@@ -92,19 +91,22 @@ class Tracker:
                 "could not %s wandb (%s: %s); the run goes on without it",
                 what,
                 type(error).__name__,
-                error,
+                redact(str(error), secrets_of(os.environ)),
             )
             self._run = None
 
 
 def without_secrets(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out every key that is named like a secret, with one warning that names it."""
+    """Leave out every key that is named like a secret, with one warning that names it, and replace
+    what looks like one in the others."""
     kept: dict[str, Any] = {}
     for key, value in values.items():
-        if SECRET_WORDS & set(re.split(r"[^a-z0-9]+", key.lower())):
+        if is_secret_name(key):
             logger.warning("configuration key %r looks like a secret and is not sent to wandb", key)
+        elif isinstance(value, Mapping):
+            kept[key] = without_secrets(value)
         else:
-            kept[key] = without_secrets(value) if isinstance(value, Mapping) else value
+            kept[key] = redact_values(value, secrets_of(os.environ), key)
     return kept
 
 

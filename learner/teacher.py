@@ -33,7 +33,7 @@ class Teacher:
         self._settings = config.learner.teacher
         [need] = set(FROZEN) & objective.needs
         self._field = FROZEN[need]
-        self._model: Any = load_model(model_dir, config)
+        self._model: Any = load_model(model_dir, config, is_policy=self._settings.model is None)
         _require_same_words(self._model, policy, model_dir)
         # A moving average needs more digits than a forward pass.
         moves = self._settings.refresh_every is not None and self._settings.refresh_share < 1

@@ -48,6 +48,7 @@ def wait_for_two(live: Live) -> None:
     live.wait(lambda: len(live.serving()) == 2, "two engines that serve", BACK_S)
 
 
+@pytest.mark.row(26)
 def test_an_engine_that_is_asked_for_joins_and_takes_tickets(live: Live, laconic: Laconic):
     asked = laconic("scale", str(live.folder), "2")
     assert asked.returncode == 0
@@ -64,6 +65,7 @@ def test_an_engine_that_is_asked_for_joins_and_takes_tickets(live: Live, laconic
     ]
 
 
+@pytest.mark.row(26)
 def test_more_engines_than_ray_has_room_for_are_refused_and_the_run_goes_on(
     live: Live, laconic: Laconic
 ):
@@ -122,12 +124,20 @@ def is_quiet(live: Live) -> bool:
 @pytest.mark.parametrize(
     ("how", "why"),
     [
-        (kill_while_it_writes, "died during"),
-        (kill_its_core_while_it_writes, "process died"),
-        (kill_in_a_swap, "died during load_weights"),
-        (stop_its_core_before_a_swap, f"waited {SWAP_S} s for generator-"),
+        pytest.param(kill_while_it_writes, "died during", marks=pytest.mark.row(1)),
+        pytest.param(kill_its_core_while_it_writes, "process died", marks=pytest.mark.row(3)),
+        pytest.param(kill_in_a_swap, "died during load_weights", marks=pytest.mark.row(2)),
+        pytest.param(
+            stop_its_core_before_a_swap,
+            f"waited {SWAP_S} s for generator-",
+            marks=pytest.mark.row(2),
+        ),
         # The next publication, or else its silence, finds it out.
-        (stop_while_it_writes, f"waited {SWAP_S} s for|said nothing for {HANG_S} s"),
+        pytest.param(
+            stop_while_it_writes,
+            f"waited {SWAP_S} s for|said nothing for {HANG_S} s",
+            marks=pytest.mark.row(4),
+        ),
     ],
 )
 def test_a_lost_engine_is_back_at_the_newest_version(
@@ -162,6 +172,7 @@ def test_a_lost_engine_is_back_at_the_newest_version(
     wait_until(lambda: not is_alive(pid) and not is_alive(core), "its processes to be gone", 30)
 
 
+@pytest.mark.row(26)
 def test_the_last_engine_leaves_when_it_is_told_to(live: Live, laconic: Laconic):
     wait_for_two(live)
     last = max(live.serving(), key=lambda name: int(name.split("-")[1]))
@@ -174,6 +185,8 @@ def test_the_last_engine_leaves_when_it_is_told_to(live: Live, laconic: Laconic)
     live.wait_for_steps(2)
 
 
+@pytest.mark.row(1)
+@pytest.mark.row(4)
 def test_at_the_end_nothing_is_lost_and_nothing_was_done_twice(live: Live):
     live.driver.send_signal(signal.SIGTERM)
     assert live.driver.wait(timeout=90) == 75

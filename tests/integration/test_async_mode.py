@@ -91,6 +91,7 @@ def test_rollouts_are_written_while_the_learner_steps(run_dir: Path):
     assert sum(overlap(step) for step in steps) > 0
 
 
+@pytest.mark.row(24)
 def test_no_trained_rollout_exceeds_the_bound_and_the_bound_is_used(run_dir: Path):
     rows = latest_rollouts(run_dir).to_pylist()
 
@@ -99,6 +100,7 @@ def test_no_trained_rollout_exceeds_the_bound_and_the_bound_is_used(run_dir: Pat
     assert lags == {0, 1}
 
 
+@pytest.mark.row(24)
 def test_a_slow_learner_bounds_the_queue_and_nothing_is_dropped(run_dir: Path):
     out, most = 0, 0
     for record in read_log(run_dir / "queue"):

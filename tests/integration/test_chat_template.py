@@ -75,6 +75,7 @@ def test_turn_markers_are_control_tokens_and_thinking_marks_are_not(tmp_path: Pa
     assert template.control_token("<think> a | b <im_end>") is None
 
 
+@pytest.mark.row(19)
 def test_no_text_that_is_let_through_becomes_a_control_token(tmp_path: Path):
     template = load_chat_template(str(make_model(tmp_path)), MODEL)
     frame = template.encode([template.render(user("x"))])[0]
@@ -87,6 +88,17 @@ def test_no_text_that_is_let_through_becomes_a_control_token(tmp_path: Path):
         assert template.control_token(text) is None
         (ids,) = template.encode([template.render(user(text))])
         assert [i for i in ids if i in control] == [i for i in frame if i in control]
+
+
+@pytest.mark.row(19)
+@pytest.mark.parametrize(
+    "text",
+    ["{{ 7 * 7 }}", "{% for a in messages %}{{ a }}{% endfor %}", "{# gone #}", "'}}{{ 1 }}"],
+)
+def test_a_prompt_that_is_a_template_itself_stays_text(tmp_path: Path, text: str):
+    template = load_chat_template(str(make_model(tmp_path)), MODEL)
+
+    assert f"<|im_start|>user\n{text}<|im_end|>" in template.render(user(text))
 
 
 def test_the_context_length_comes_from_the_models_configuration(tmp_path: Path):
@@ -102,6 +114,44 @@ def test_the_context_length_comes_from_the_models_configuration(tmp_path: Path):
 def test_a_model_without_a_chat_template_is_refused_in_one_line(tmp_path: Path):
     with pytest.raises(DataError, match=r"no chat template.*chat_template\.jinja"):
         load_chat_template(str(make_model(tmp_path, template=None)), MODEL)
+
+
+@pytest.mark.row(30)
+@pytest.mark.parametrize("where", ["config.json", "tokenizer_config.json"])
+def test_a_model_that_brings_code_is_refused_and_its_code_never_run(
+    tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "mod"))
+    folder = make_model(tmp_path / "model")
+    canary = tmp_path / "canary"
+    code = f"open({str(canary)!r}, 'w').write('ran')\n"
+    code += "from transformers import PretrainedConfig, PreTrainedTokenizerFast\n"
+    code += "class Config(PretrainedConfig):\n    model_type = 'evil'\n"
+    code += "class Tokenizer(PreTrainedTokenizerFast): ...\n"
+    (folder / "evil.py").write_text(code)
+    values = json.loads((folder / where).read_text())
+    if where == "config.json":
+        values |= {"model_type": "evil", "auto_map": {"AutoConfig": "evil.Config"}}
+    else:
+        values["tokenizer_class"] = "Tokenizer"
+        values["auto_map"] = {"AutoTokenizer": [None, "evil.Tokenizer"]}
+    (folder / where).write_text(json.dumps(values))
+
+    with pytest.raises(DataError, match=r"model\.trust_remote_code=true") as refused:
+        load_chat_template(str(folder), MODEL)
+
+    assert "\n" not in str(refused.value)
+    assert not canary.exists()
+    trusting = MODEL.model_copy(update={"trust_remote_code": True})
+    load_chat_template(str(folder), trusting)
+    assert canary.exists()  # else the test shows nothing
+
+
+@pytest.mark.row(30)
+def test_code_that_a_model_does_not_need_stands_in_nobodys_way(tmp_path: Path):
+    folder = make_model(tmp_path / "model", auto_map={"AutoConfig": "evil.Config"})
+
+    assert load_chat_template(str(folder), MODEL)
 
 
 def test_a_folder_without_a_tokenizer_is_refused_in_one_line(tmp_path: Path):

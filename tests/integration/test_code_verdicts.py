@@ -131,6 +131,7 @@ CHEATING = {
 }
 
 
+@pytest.mark.row(18)
 @needs_sandbox
 @pytest.mark.parametrize("reference", [ADD, ASSERTS, CHECK], ids=["calls", "asserts", "check"])
 @pytest.mark.parametrize("name", CHEATING)
@@ -348,6 +349,7 @@ def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "_choices", {})
 
 
+@pytest.mark.row(18)
 @pytest.mark.usefixtures("nothing_known")
 def test_without_isolation_nothing_runs_and_the_verdict_is_an_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path

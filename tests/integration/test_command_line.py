@@ -18,12 +18,14 @@ def one_line(laconic: Laconic, *arguments: str) -> str:
     return last
 
 
+@pytest.mark.row(28)
 def test_a_misspelt_key_is_told_without_importing_anything_heavy(laconic: Laconic):
     line = one_line(laconic, "train", "tiny", "lenght_budget=3")
 
     assert line == "laconic: unknown key 'lenght_budget'; did you mean 'filter.length_budget'?"
 
 
+@pytest.mark.row(28)
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

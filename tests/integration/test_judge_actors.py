@@ -54,6 +54,7 @@ def problem(verifier: str, answer: str) -> Problem:
     )
 
 
+@pytest.mark.row(16)
 @pytest.mark.usefixtures("two_nodes")
 async def test_judge_actors_on_two_nodes_give_the_golden_verdicts():
     stage = Stage(config=config(), plan=make_plan(config(), gpus_seen=0), log_dir=None)

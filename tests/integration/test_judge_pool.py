@@ -70,6 +70,7 @@ def in_thread(function, *arguments):
         return executor.submit(function, *arguments).result(120)
 
 
+@pytest.mark.row(16)
 def test_verdicts_are_the_same_from_the_main_thread_a_thread_and_asyncio(pool):
     expected = [status for *_, status in EVERYTHING]
 
@@ -90,6 +91,7 @@ async def test_the_event_loop_goes_on_while_the_pool_starts():
     assert num_turns > 10
 
 
+@pytest.mark.row(15)
 async def test_a_hanging_answer_is_killed_and_costs_only_its_own_verdict(hasty_pool):
     before = hasty_pool.stats
 
@@ -105,6 +107,7 @@ async def test_a_hanging_answer_is_killed_and_costs_only_its_own_verdict(hasty_p
     assert after.workers == before.workers == 1
 
 
+@pytest.mark.row(15)
 async def test_a_timeout_is_not_remembered(hasty_pool):
     hang = f"{STRANGE}:sleeps"
     killed = hasty_pool.stats.killed
@@ -114,6 +117,7 @@ async def test_a_timeout_is_not_remembered(hasty_pool):
     assert hasty_pool.stats.killed == killed + 2
 
 
+@pytest.mark.row(15)
 async def test_many_poisons_never_shrink_the_pool(hasty_pool):
     poisons = [rf"\boxed{{10^{{10^{{{i}}}}}}}" for i in range(10, 510)]
     poisons += [box("(10^9)!"), box("(" * 3000 + "1" + ")" * 3000)]
@@ -126,6 +130,7 @@ async def test_many_poisons_never_shrink_the_pool(hasty_pool):
     assert hasty_pool.stats.workers == 1
 
 
+@pytest.mark.row(15)
 async def test_a_hang_of_one_worker_does_not_hold_up_the_others(pool):
     hang = asyncio.create_task(pool.judge(f"{STRANGE}:sleeps", "", "5"))
 
@@ -137,6 +142,7 @@ async def test_a_hang_of_one_worker_does_not_hold_up_the_others(pool):
     assert (await hang).status == "correct"
 
 
+@pytest.mark.row(15)
 async def test_killing_a_judge_kills_what_it_started(hasty_pool, tmp_path):
     pid_file = tmp_path / "pid"
 
@@ -209,6 +215,7 @@ async def test_judges_come_back_when_the_process_that_they_are_forked_from_dies(
     assert await is_gone(mother)
 
 
+@pytest.mark.row(24)
 async def test_a_full_queue_makes_whoever_asks_wait_and_loses_nothing():
     pool = JudgePool(JudgeConfig(workers=1, queue_size=4))
     await pool.start()
@@ -232,6 +239,7 @@ async def test_a_full_queue_makes_whoever_asks_wait_and_loses_nothing():
     assert pool.stats.waiting == 0
 
 
+@pytest.mark.row(18)
 async def test_a_judge_process_has_limits_a_session_of_its_own_and_no_secrets(monkeypatch):
     monkeypatch.setenv("SOME_API_TOKEN", "secret")
     pool = JudgePool(JudgeConfig(workers=1, memory_mib=777))
@@ -253,6 +261,7 @@ async def test_a_judge_that_prints_and_reads_cannot_confuse_the_conversation(poo
     assert (await pool.judge("number", "3", "3")).status == "correct"
 
 
+@pytest.mark.row(17)
 @pytest.mark.parametrize("verifier", ["math", "number", "contains"])
 @pytest.mark.parametrize(
     "attack",

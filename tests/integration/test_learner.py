@@ -91,6 +91,7 @@ def run_group(num_ranks: int, folder: Path, other: Path | None, job: str = "run"
     return Group([json.loads(file.read_text()) for file in files], folder)
 
 
+@pytest.mark.row(21)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_gradient_is_that_of_one_process_however_the_batch_is_split(group, stage, layout):
@@ -128,6 +129,7 @@ def test_two_steps_of_adamw_equal_plain_torch(group, stage):
     assert run["num_tokens"] == 43
 
 
+@pytest.mark.row(22)
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_bad_step_is_skipped_by_all_ranks_and_leaves_no_trace(group, stage):
     # Good, NaN in the loss of one rank, Inf in the gradient of one rank, no rollouts, good.
@@ -249,6 +251,7 @@ def test_only_the_two_newest_versions_are_kept(group, stage):
     assert group[f"run {stage}"]["files"] == ["v000002.safetensors", "v000003.safetensors"]
 
 
+@pytest.mark.row(22)
 @pytest.mark.parametrize("stage", STAGES)
 def test_weights_that_are_not_finite_are_published_by_no_rank(group, stage):
     assert all(rank[f"run {stage}"]["refused"] for rank in group.ranks)
@@ -281,11 +284,13 @@ def test_a_forgotten_boundary_would_be_seen(group, stage):
     assert group[f"wrong sums {stage}"]["no boundary"] > 1e-2
 
 
+@pytest.mark.row(22)
 @pytest.mark.parametrize("stage", STAGES)
 def test_going_back_after_bad_steps_restores_every_bit(group, stage):
     check_way_back(group[f"way back {stage}"])
 
 
+@pytest.mark.row(22)
 @pytest.mark.parametrize("stage", MASTER_STAGES)
 def test_going_back_restores_every_bit_of_the_master_too(group, stage):
     check_way_back(group[f"bf16 way back {stage}"])
@@ -302,6 +307,7 @@ def check_way_back(way: dict[str, Any]) -> None:
     assert way["losses"][0] == way["losses"][1]
 
 
+@pytest.mark.row(21)
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_step_without_tokens_is_skipped_but_has_not_diverged(group, stage):
     for rank in group.ranks:

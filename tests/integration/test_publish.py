@@ -89,6 +89,7 @@ def test_the_chain_before_is_kept_for_one_publication_more_and_nothing_else(rank
     assert rows[4]["files"] == ["v000003.safetensors", "v000004.delta"]
 
 
+@pytest.mark.row(22)
 def test_weights_that_are_not_finite_are_refused_by_every_rank_and_the_next_is_complete(
     ranks, stage
 ):

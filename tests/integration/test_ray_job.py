@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -19,6 +20,19 @@ from tests.integration.conftest import ROOT, World
 from tests.integration.runs import wait_until
 
 RAY = str(Path(sys.executable).parent / "ray")
+GCS = "ADDRESS_OF_THE_TEST"
+JOIN = """
+import sys
+from cluster.ray_session import connect, disconnect
+from configs.errors import UserError
+from configs.load import load
+try:
+    print(connect(load("tiny", sys.argv[1:])).cpus)
+except UserError as error:
+    print(error)
+finally:
+    disconnect()
+"""
 
 
 def free_ports(count: int) -> list[int]:
@@ -56,6 +70,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         ],
         env=environment, stdout=subprocess.DEVNULL,
     )  # fmt: skip
+    environment[GCS] = f"127.0.0.1:{gcs}"
     environment["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{dashboard}"
     try:
         wait_until(lambda: ask(environment, "/api/version"), "the head to answer")
@@ -100,3 +115,39 @@ def test_a_submitted_job_succeeds_and_its_log_has_the_steps(
     assert job is not None
     assert ask(shell, f"/api/jobs/{job.group()}")["status"] == "SUCCEEDED"
     assert (Path(shell["HOME"]) / "laconic" / "runs" / "job" / "summary.json").is_file()
+
+
+@pytest.mark.row(30)
+@pytest.mark.parametrize(
+    ("mode", "token", "said"),
+    [
+        (None, None, "refuses us: we have no token in use; set RAY_AUTH_MODE=token"),
+        (None, "a" * 64, "refuses us: we have no token in use; set RAY_AUTH_MODE=token"),
+        ("token", None, "refuses us: we have no token in use; set RAY_AUTH_MODE=token"),
+        ("token", "b" * 64, "refuses us: we have another token than its own; set RAY_AUTH_MODE"),
+        ("disabled", "a" * 64, "refuses us: we have no token in use; set RAY_AUTH_MODE=token"),
+        ("token", "a" * 64, "2.0"),
+    ],
+)
+def test_who_joins_needs_the_token_of_the_head_and_is_told_so_at_once(
+    shell: dict[str, str], tmp_path: Path, mode: str | None, token: str | None, said: str
+):
+    given = {"RAY_AUTH_MODE": mode, "RAY_AUTH_TOKEN": token, "HOME": str(tmp_path)}
+    environment = {**shell, "PYTHONPATH": str(ROOT)} | {k: v for k, v in given.items() if v}
+    for name in [name for name, value in given.items() if value is None]:
+        del environment[name]
+
+    start = time.monotonic()
+    joined = subprocess.run(
+        [sys.executable, "-c", JOIN, f"cluster.address={shell[GCS]}"],
+        env=environment, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    seconds = time.monotonic() - start
+
+    print(joined.stderr)
+    assert joined.returncode == 0
+    assert said in joined.stdout
+    assert len(joined.stdout.splitlines()) == 1
+    assert seconds < 15
+    if said != "2.0":
+        assert joined.stderr == ""

@@ -22,6 +22,8 @@ from verifiers import sandbox as sandbox_module
 from verifiers.sandbox import WAYS, Limits, Sandbox, SandboxError
 from verifiers.sandbox_commands import COMMANDS
 
+pytestmark = pytest.mark.row(18)
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -350,6 +350,7 @@ def gone(weights: PublishedWeights) -> PublishedWeights:
     return replace(weights, files=(replace(weights.files[0], path="gone"),))
 
 
+@pytest.mark.row(23)
 @pytest.mark.parametrize(
     ("make", "why"),
     [
@@ -374,6 +375,7 @@ async def test_refused_weights_leave_the_engine_as_it_was(world, make, why):
 DAMAGES = ("other bytes", "another shape", "a tensor less", "half of a fused matrix")
 
 
+@pytest.mark.row(23)
 @pytest.mark.parametrize("is_staged", [True, False], ids=["staged", "while it stands still"])
 @pytest.mark.parametrize("damage", DAMAGES)
 async def test_weights_that_change_after_the_check_are_taken_back(
@@ -481,6 +483,7 @@ async def test_a_delta_is_applied_under_requests_in_flight(world):
     assert first_token_ms >= 1000 * (report.prepare_s + report.stall_s) * 0.9
 
 
+@pytest.mark.row(23)
 async def test_a_delta_that_is_damaged_or_for_another_base_leaves_the_engine_as_it_was(world):
     weights = changed(world, world.published(1, version=4))
     delta = Path(weights.files[1].path)
@@ -499,6 +502,7 @@ def streamed(complete: PublishedWeights, stream: WeightStream) -> PublishedWeigh
     return replace(complete, files=(), is_streamed=True, address=stream.address)
 
 
+@pytest.mark.row(23)
 async def test_a_stream_that_breaks_or_brings_other_bytes_leaves_the_engine_as_it_was(world):
     complete = world.published(2, version=5)
     stream = WeightStream(BUCKET_MIB << 20, timeout_s=15)
@@ -533,6 +537,7 @@ async def test_a_stream_is_received_while_the_engine_writes(world):
     assert (await world.says()).token_ids == world.greedy(2)
 
 
+@pytest.mark.row(3)
 async def test_when_the_engine_dies_everything_open_fails_and_nothing_is_left(world):
     process = child()
     writing = asyncio.create_task(samples(world.engine, (4, 4, 4), 20, sampling(400)))

@@ -17,6 +17,8 @@ from verifiers.fingerprint import fingerprint
 from verifiers.types import PublishedWeights, WeightsFile
 from verifiers.weights_file import WeightsRefused, file_tensors, layout
 
+pytestmark = pytest.mark.row(23)
+
 TENSORS = {
     "embedding": ("BF16", (100, 7)),
     "norm": ("F32", (33,)),

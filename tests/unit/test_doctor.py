@@ -14,7 +14,7 @@ GOOD = {
     "torch": "2.13.0+cpu",
     "transformers": "5.19.0",
     "deepspeed": "0.19.4",
-    "ray": "2.56.0",
+    "ray": "2.59.0",
     "math-verify": "0.9.0",
     "pyarrow": "18.0.0",
     "safetensors": "0.5",
@@ -38,7 +38,7 @@ def test_the_oldest_versions_that_work_are_good():
     [
         ("deepspeed", "0.19.3"),
         ("deepspeed", "0.9.5"),
-        ("ray", "2.55.99"),
+        ("ray", "2.58.99"),
         ("ray", "2.9"),
         ("torch", "2.10.0+cu128"),
         ("transformers", "4.57.1"),

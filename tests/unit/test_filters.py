@@ -19,6 +19,7 @@ def completion(num_tokens: int, finish_reason: FinishReason = "stop") -> Complet
     )
 
 
+@pytest.mark.row(21)
 def test_of_the_four_of_the_paper_exactly_the_short_correct_one_is_accepted():
     decisions = [
         decide(completion(100), CORRECT, L),
@@ -31,6 +32,7 @@ def test_of_the_four_of_the_paper_exactly_the_short_correct_one_is_accepted():
     assert [d.reason for d in decisions] == [None, "over_budget", "truncated", "wrong"]
 
 
+@pytest.mark.row(21)
 @pytest.mark.parametrize(("num_tokens", "reason"), [(L, None), (L + 1, "over_budget")])
 def test_the_budget_itself_is_allowed(num_tokens, reason):
     assert decide(completion(num_tokens), CORRECT, L).reason == reason

@@ -142,6 +142,7 @@ BREAKS: dict[str, Any] = {
 }
 
 
+@pytest.mark.row(1)
 @pytest.mark.parametrize("max_lag", [0, 1])
 @pytest.mark.parametrize("how", BREAKS)
 async def test_a_lost_engine_is_dropped_and_replaced_and_nothing_is_lost(
@@ -163,6 +164,7 @@ async def test_a_lost_engine_is_dropped_and_replaced_and_nothing_is_lost(
     assert world.staff.engines[0].loaded[0] == (joined["version"] or 1)
 
 
+@pytest.mark.row(1)
 async def test_tickets_of_a_lost_engine_go_out_as_a_further_attempt(tmp_path: Path):
     world = World(tmp_path, "steps=3", engines=1)
     [engine] = world.engines
@@ -181,6 +183,7 @@ async def test_tickets_of_a_lost_engine_go_out_as_a_further_attempt(tmp_path: Pa
     await world.account()
 
 
+@pytest.mark.row(1)
 async def test_a_ticket_that_was_settled_after_all_is_not_written_again(tmp_path: Path):
     world = World(tmp_path, "steps=2", "max_lag=0", engines=1)
     [engine] = world.engines
@@ -267,6 +270,7 @@ async def test_too_many_dead_letters_end_the_run_with_the_last_cause(tmp_path: P
         await world.run()
 
 
+@pytest.mark.row(1)
 async def test_without_a_replacement_the_others_go_on(tmp_path: Path):
     world = World(tmp_path, "steps=4", "cluster.engine_restarts=0")
     world.engines[0].fails["generate"] = PartDied("it died")
@@ -292,6 +296,7 @@ async def test_when_no_engine_is_left_the_first_cause_is_told(tmp_path: Path):
     assert len(world.events("engine_lost")) == 3
 
 
+@pytest.mark.row(1)
 async def test_each_replacement_waits_twice_as_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -330,6 +335,7 @@ async def test_while_nobody_serves_and_one_starts_everything_waits(tmp_path: Pat
     await asyncio.gather(running, return_exceptions=True)
 
 
+@pytest.mark.row(2)
 async def test_nobody_misses_a_version_while_it_joins(tmp_path: Path):
     world = World(tmp_path, "steps=12", learner={"delay_s": 0.002})
     world.engines[0].fails["generate"] = PartDied("it died")
@@ -340,6 +346,7 @@ async def test_nobody_misses_a_version_while_it_joins(tmp_path: Path):
     assert joiner.loaded == list(range(joiner.loaded[0], 13))
 
 
+@pytest.mark.row(26)
 async def test_engines_are_added_and_the_last_ones_leave_when_they_have_finished(tmp_path: Path):
     world = World(tmp_path, "steps=30", engines=1, learner={"delay_s": 0.004})
     running = asyncio.create_task(world.run())
@@ -363,6 +370,7 @@ async def test_engines_are_added_and_the_last_ones_leave_when_they_have_finished
     assert world.events("engine_lost") == []
 
 
+@pytest.mark.row(26)
 async def test_more_engines_than_there_is_room_for_are_refused_and_that_is_recorded(
     tmp_path: Path,
 ):
@@ -374,6 +382,7 @@ async def test_more_engines_than_there_is_room_for_are_refused_and_that_is_recor
     assert len(world.fleet.members) == 2
 
 
+@pytest.mark.row(23)
 async def test_a_refused_file_comes_once_more_in_full_and_who_refuses_that_is_lost(tmp_path: Path):
     whole: list[int] = []
 
@@ -458,6 +467,7 @@ async def test_an_evaluation_asks_the_others_what_a_lost_engine_was_asked(tmp_pa
         await world.fleet.evaluate(make_problem("p0"), 1, sampling)
 
 
+@pytest.mark.row(3)
 async def test_a_silent_engine_shows_what_it_said_last_and_for_how_long_it_has_been_silent(
     tmp_path: Path,
 ):

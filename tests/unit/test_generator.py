@@ -175,6 +175,7 @@ async def test_a_response_never_gets_more_tokens_than_the_context_leaves(
     assert engine.asked[0][1].max_tokens == given
 
 
+@pytest.mark.row(21)
 async def test_a_group_that_was_cut_by_the_context_says_so():
     judge = FakeJudge()
     problem = make_problem(num_prompt_tokens=97)

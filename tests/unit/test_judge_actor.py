@@ -205,6 +205,7 @@ async def test_the_recorder_gets_the_whole_group_with_verdicts_and_decisions():
     assert [decision.accepted for decision in judged.decisions] == [False, False, True, False]
 
 
+@pytest.mark.row(21)
 async def test_a_truncated_response_is_judged_and_an_aborted_one_is_not():
     queue = Queue()
     judge = Judge(config(), queue, Recorder())
@@ -323,6 +324,7 @@ async def test_a_recorder_that_fails_is_counted_and_warned_of_once(caplog):
     ]
 
 
+@pytest.mark.row(4)
 async def test_a_fenced_group_is_no_failure():
     queue = Queue(answer=False)
 

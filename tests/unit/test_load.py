@@ -25,12 +25,14 @@ def test_the_later_value_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert load("tiny", [str(more), "steps=9"]).steps == 9
 
 
+@pytest.mark.row(28)
 def test_numbers_are_numbers_and_a_misspelt_boolean_is_not_one():
     assert load("tiny", ["learner.optimizer.lr=1e-6"]).learner.optimizer.lr == 1e-6
     with pytest.raises(ConfigError, match="debug"):
         load("tiny", ["debug=ture"])
 
 
+@pytest.mark.row(28)
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -75,6 +77,7 @@ def test_a_mistake_is_one_line_that_names_it(settings: list[str], words: list[st
         assert word in message
 
 
+@pytest.mark.row(28)
 @pytest.mark.parametrize(
     "content", ["- a\n- b\n", "steps: [1\n", "steps: 1\nsteps: 2\n", "name: ${oc.env:HOME}\n"]
 )
@@ -86,6 +89,7 @@ def test_a_bad_file_is_refused_with_its_name(tmp_path: Path, content: str):
         load("tiny", [str(path)])
 
 
+@pytest.mark.row(28)
 def test_an_unknown_key_in_a_file_is_refused_too(tmp_path: Path):
     path = tmp_path / "more.yaml"
     path.write_text("filter:\n  lenght_budget: 3\n")

@@ -288,6 +288,7 @@ async def test_with_lag_allowed_the_next_batch_is_written_while_the_learner_step
     assert max(row.lag or 0 for row in world.fates.rows) == 1
 
 
+@pytest.mark.row(24)
 async def test_a_slow_learner_bounds_what_is_written_and_nothing_is_dropped(tmp_path: Path):
     world = World(tmp_path, "steps=4", "max_lag=1", learner={"delay_s": 0.02})
     most = 0
@@ -408,6 +409,7 @@ async def test_a_resumed_run_writes_again_what_was_out_and_skips_nothing(tmp_pat
     assert counts.dropped == {}
 
 
+@pytest.mark.row(28)
 async def test_changed_data_is_found_when_a_ticket_is_written_again(tmp_path: Path):
     first = ReplayQueue(str(tmp_path), load("tiny", []), Fates())
     await first.open(0)
@@ -419,6 +421,7 @@ async def test_changed_data_is_found_when_a_ticket_is_written_again(tmp_path: Pa
         await world.run()
 
 
+@pytest.mark.row(22)
 async def test_bad_steps_in_a_row_take_the_learner_back_and_that_is_published(tmp_path: Path):
     world = World(
         tmp_path,
@@ -440,6 +443,7 @@ async def test_bad_steps_in_a_row_take_the_learner_back_and_that_is_published(tm
     assert (counts.trained, counts.dropped) == (8, {"skipped": 4})
 
 
+@pytest.mark.row(22)
 async def test_a_good_step_between_bad_ones_starts_the_count_again(tmp_path: Path):
     world = World(tmp_path, "steps=6", "learner.rollback_after=2", learner={"bad": (0, 2, 4)})
 
@@ -465,6 +469,7 @@ def test_a_step_without_tokens_neither_counts_nor_forgives():
     assert answers == [False, False, True, False, False]
 
 
+@pytest.mark.row(22)
 async def test_going_back_in_vain_ends_the_run_with_one_line(tmp_path: Path):
     world = World(tmp_path, "steps=9", "learner.rollback_after=2", learner={"bad": range(1, 9)})
 
@@ -485,6 +490,7 @@ async def test_after_a_good_step_the_learner_may_go_back_again(tmp_path: Path):
     assert went == ["roll back for 3", "roll back for 6"]
 
 
+@pytest.mark.row(22)
 async def test_no_checkpoint_is_made_of_weights_that_just_failed(tmp_path: Path):
     world = World(
         tmp_path,

@@ -28,6 +28,7 @@ def test_the_rate_rises_over_the_warm_up_and_stays():
     assert learning_rate(6.0, 0, 0) == 6.0
 
 
+@pytest.mark.row(22)
 def test_one_value_that_is_not_finite_is_enough():
     assert is_finite(1.0, 0.0)
     assert not is_finite(1.0, float("nan"))

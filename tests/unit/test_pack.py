@@ -60,6 +60,7 @@ CASES = [
 ]
 
 
+@pytest.mark.row(21)
 @pytest.mark.parametrize("share", [True, False])
 @pytest.mark.parametrize(("sizes", "group_size", "ranks", "tokens"), CASES)
 def test_every_rollout_is_in_exactly_one_pack_and_all_of_it(

@@ -198,6 +198,7 @@ def test_the_same_question_with_two_verifiers_is_no_repetition(tmp_path: Path):
     assert "x.jsonl row 2" in refused(name)
 
 
+@pytest.mark.row(19)
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -241,17 +242,20 @@ def test_a_row_that_cannot_be_trained_on_is_named(change: dict, said: str, tmp_p
     assert said in refused_row({**ASK, **change}, tmp_path)
 
 
+@pytest.mark.row(19)
 @pytest.mark.parametrize("row", [["prompt", "answer"], "text", 5, None])
 def test_a_row_that_is_no_object_is_named(row: Any, tmp_path: Path):
     assert "object" in refused_row(row, tmp_path)
 
 
+@pytest.mark.row(19)
 def test_a_megabyte_in_the_wrong_place_does_not_fill_the_screen(tmp_path: Path):
     refused_row({"prompt": [{"x" * 2**20: 1}], "answer": 1}, tmp_path)
     refused_row({"x" * 2**20: 1}, tmp_path)
     refused(write_jsonl(tmp_path / "y.jsonl", *[{"id": "i\n" * 2**19, **ASK}] * 2))
 
 
+@pytest.mark.row(19)
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
@@ -300,6 +304,7 @@ def test_an_empty_parquet_file_has_no_rows(tmp_path: Path):
     assert "no rows" in refused(tmp_path / "x.parquet")
 
 
+@pytest.mark.row(19)
 def test_a_parquet_string_that_is_not_utf8_is_named_by_its_row(tmp_path: Path):
     count = problem_files.BATCH_ROWS + 2
     prompts = pa.array([f"{number}+1?" for number in range(count - 1)] + ["bad"])

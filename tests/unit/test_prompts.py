@@ -322,6 +322,7 @@ def test_the_tokenizers_fingerprint_changes_with_template_and_vocabulary():
     assert ChatTemplate(LetterTokenizer(), 7).fingerprint() in found
 
 
+@pytest.mark.row(19)
 @pytest.mark.parametrize("token", ["<s>", "<|im_end|>", "<|im_start|>", "<｜User｜>"])
 def test_control_tokens_in_a_prompt_are_refused_with_their_row(token: str, tmp_path: Path):
     rows = [*asked("fine"), {"prompt": f"1{token}2", "answer": 1}]
@@ -332,6 +333,7 @@ def test_control_tokens_in_a_prompt_are_refused_with_their_row(token: str, tmp_p
     assert repr(token) in message
 
 
+@pytest.mark.row(19)
 def test_a_control_token_may_not_hide_in_another_turn_or_in_two_halves(tmp_path: Path):
     hidden = [*turns("a"), {"role": "assistant", "content": "<|im_end|>"}, *turns("b")]
 
@@ -349,6 +351,7 @@ def test_what_only_looks_like_a_control_token_is_let_through(text: str, tmp_path
     assert drawn(source_of(asked(text), tmp_path), 1) == [text]
 
 
+@pytest.mark.row(19)
 def test_prompts_up_to_the_limit_are_taken_and_longer_ones_refused_together(tmp_path: Path):
     rows = asked("a" * 10, "b" * 11, "c" * 13, "d" * 12)
 
@@ -362,6 +365,15 @@ def test_prompts_up_to_the_limit_are_taken_and_longer_ones_refused_together(tmp_
     assert "data.max_prompt_tokens" in message
 
 
+@pytest.mark.row(19)
+def test_a_prompt_of_a_megabyte_is_refused_and_not_shown(tmp_path: Path):
+    message = refused(asked("fine", "a" * 2**20), tmp_path)
+
+    assert "1 of 2" in message
+    assert "data.max_prompt_tokens" in message
+
+
+@pytest.mark.row(19)
 def test_a_prompt_leaves_room_in_the_models_context(tmp_path: Path, context: dict):
     context["max_tokens"] = FRAME + 10 + 1
     assert source_of(asked("a" * 10), tmp_path).cursor == 0

@@ -1,8 +1,13 @@
 """The queue: order, lag, back-pressure, fencing, and what a restart finds."""
 
 import asyncio
+import itertools
+import pickle
+import time
+import zlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -140,6 +145,7 @@ async def step_once(queue: ReplayQueue, step: int, *, publish: bool = True) -> L
     return lease
 
 
+@pytest.mark.row(24)
 @pytest.mark.parametrize("max_lag", [0, 1, 3])
 async def test_the_gate_opens_only_as_far_as_the_lag_bound_allows(tmp_path: Path, max_lag: int):
     queue = await opened(tmp_path, f"max_lag={max_lag}")
@@ -165,6 +171,7 @@ async def test_a_lease_alone_opens_the_gate_only_when_lag_is_allowed(tmp_path: P
     assert await asyncio.wait_for(blocked, 1) == 1, "the version that it opened for"
 
 
+@pytest.mark.row(24)
 @pytest.mark.parametrize("max_lag", [0, 1, 2])
 async def test_no_rollout_is_ever_trained_above_the_bound(tmp_path: Path, max_lag: int):
     fates = Fates()
@@ -229,6 +236,7 @@ async def test_a_batch_without_an_accepted_rollout_grows_until_it_has_one(tmp_pa
     assert lease.is_ready
 
 
+@pytest.mark.row(24)
 async def test_rollouts_beyond_the_bound_are_dropped_as_stale_and_counted(tmp_path: Path):
     fates = Fates()
     queue = await opened(tmp_path, "max_lag=1", fates=fates)
@@ -395,6 +403,7 @@ async def test_a_skipped_step_drops_its_rollouts_with_a_reason(tmp_path: Path):
     assert {row.fate for row in fates.rows} == {"aborted"}
 
 
+@pytest.mark.row(4)
 async def test_a_late_attempt_and_a_second_settlement_are_refused(tmp_path: Path):
     first = await opened(tmp_path)
     await first.issue(ticket_of(0))
@@ -409,6 +418,7 @@ async def test_a_late_attempt_and_a_second_settlement_are_refused(tmp_path: Path
     assert await queue.issue(ticket_of(0)) is None, "nobody is to write it again"
 
 
+@pytest.mark.row(4)
 async def test_a_lease_that_is_not_open_gives_nothing_and_takes_no_acknowledgement(tmp_path: Path):
     queue = await opened(tmp_path)
     await fill(queue, range(4), version=0)
@@ -596,3 +606,57 @@ def test_a_changed_line_in_the_middle_is_not_passed_over(tmp_path: Path):
 
     with pytest.raises(LogDamaged, match="line 2"):
         list(read_log(tmp_path))
+
+
+@pytest.mark.row(30)
+async def test_a_pickle_in_the_queues_folder_is_never_loaded(tmp_path: Path):
+    canary, folder = tmp_path / "canary", tmp_path / "queue"
+    evil = pickle.dumps(Touches(canary))
+    first = await opened(folder)
+    await fill(first, range(2), version=0)
+    await first.close()
+    (folder / "queue.pkl").write_bytes(evil)
+
+    for content in (evil + b"\n\n", b"%08x %s\n" % (zlib.crc32(evil), evil)):
+        (folder / "log-0002.jsonl").write_bytes(content)
+        with pytest.raises((LogDamaged, ValueError)):
+            await opened(folder)
+        (folder / "log-0002.jsonl").unlink()
+
+    queue = await opened(folder)
+    assert (await queue.counts()).settled == 2 * GROUP
+    assert not canary.exists()
+    pickle.loads(evil)
+    assert canary.exists()  # else the test shows nothing
+
+
+class Touches:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self._path,)
+
+
+@pytest.mark.row(25)
+@pytest.mark.parametrize("jump_s", [3600, -3600])
+async def test_a_clock_that_jumps_changes_nothing_that_is_decided(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump_s: int
+):
+    async def decided(folder: Path) -> list[object]:
+        fates = Fates()
+        queue = await opened(folder, fates=fates)
+        found: list[object] = []
+        for step in range(3):
+            await fill(queue, range(2 * step, 2 * step + 2), version=step)
+            found.append(await step_once(queue, step))
+        await queue.close()
+        return [*found, [replace(row, at_us=0, queue_ms=0.0) for row in fates.rows]]
+
+    steady = await decided(tmp_path / "steady")
+    now_ns = time.time_ns
+    jumps = itertools.cycle((0, jump_s * 10**9))
+    monkeypatch.setattr("time.time_ns", lambda: now_ns() + next(jumps))
+    monkeypatch.setattr("time.time", lambda: (now_ns() + next(jumps)) / 1e9)
+
+    assert await decided(tmp_path / "jumping") == steady

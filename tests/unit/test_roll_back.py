@@ -14,6 +14,8 @@ from configs.errors import UserError
 from configs.load import load
 from tests.groups import ACCEPTED, WRONG, group
 
+pytestmark = pytest.mark.row(22)
+
 
 class Actor:
     """Remembers what it is told."""

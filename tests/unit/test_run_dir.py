@@ -39,6 +39,7 @@ def test_resume_needs_a_name_and_a_run(tmp_path: Path):
         locate(config(tmp_path), "tiny", resume=True)
 
 
+@pytest.mark.row(28)
 def test_a_resumed_run_may_be_longer_but_not_another(tmp_path: Path):
     locate(config(tmp_path), "tiny", resume=False).create(config(tmp_path), "tiny")
 
@@ -51,6 +52,20 @@ def test_a_resumed_run_may_be_longer_but_not_another(tmp_path: Path):
         locate(config(tmp_path, "learner.dtype=bfloat16"), "tiny", resume=True)
     with pytest.raises(RunDirError, match=r"another seed"):
         locate(config(tmp_path, "seed=1"), "tiny", resume=True)
+
+
+@pytest.mark.row(28)
+@pytest.mark.parametrize("what", ["problems", "tokenizer"])
+def test_a_resumed_run_finds_its_problems_and_its_tokenizer_again(tmp_path: Path, what: str):
+    began = {"problems": "a" * 32, "tokenizer": "b" * 32}
+    new = locate(config(tmp_path), "tiny", resume=False)
+    new.require_same(began)
+    new.create(config(tmp_path), "tiny", began)
+    resumed = locate(config(tmp_path), "tiny", resume=True)
+
+    resumed.require_same(began)
+    with pytest.raises(RunDirError, match=f"with other {what}.*began with [ab]{{12}}, .* c{{12}}"):
+        resumed.require_same(began | {what: "c" * 32})
 
 
 def test_a_job_keeps_its_runs_outside_of_its_working_directory(

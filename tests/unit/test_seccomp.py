@@ -7,6 +7,8 @@ import pytest
 from verifiers import seccomp
 from verifiers.seccomp import ALLOW, DENIED, DENY, KILL, NO_SUCH_CALL
 
+pytestmark = pytest.mark.row(18)
+
 X86, ARM = 0xC000003E, 0xC00000B7
 COLUMNS = [("x86_64", X86, 0), ("aarch64", ARM, 1)]
 ALLOWED = {

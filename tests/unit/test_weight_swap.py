@@ -7,6 +7,8 @@ from actors.weight_swap import WeightSwap
 from verifiers.types import PublishedWeights, WeightsFile
 from verifiers.weights_file import WeightsRefused
 
+pytestmark = pytest.mark.row(23)
+
 BASE = ["base-1", "base-2"]
 
 

@@ -16,6 +16,8 @@ from verifiers.weights_file import (
     read_places,
 )
 
+pytestmark = pytest.mark.row(23)
+
 SHAPES = {"a": (2, 3), "b": (4,), "lm_head.weight": (1, 2)}
 
 

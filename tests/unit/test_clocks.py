@@ -1,0 +1,52 @@
+"""Waits, leases and silences are measured by a clock that never jumps."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("actors", "cluster", "configs", "dashboard", "evaluation", "learner", "verifiers")
+
+BETWEEN_PROCESSES = {
+    "cluster/scale.py": "two processes of a run that may have started on different days",
+}
+"""A monotonic clock means nothing in another process."""
+
+
+def wall_clocks(tree: ast.AST) -> list[int]:
+    """Lines that ask what time it is in seconds, as one would to wait. Stamps are ``time_ns``."""
+    names = ("time.time", "datetime.now", "datetime.datetime.now", "datetime.utcnow")
+    return [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in names
+    ]
+
+
+@pytest.mark.row(25)
+def test_nobody_waits_by_the_wall_clock():
+    found = {
+        str(path.relative_to(ROOT))
+        for name in PACKAGES
+        for path in (ROOT / name).rglob("*.py")
+        if wall_clocks(ast.parse(path.read_text()))
+    }
+
+    assert found == set(BETWEEN_PROCESSES)
+
+
+@pytest.mark.row(25)
+def test_no_stamp_is_compared():
+    """``time_ns`` is for records: a lease or a deadline made of it would follow the clock."""
+    for name in PACKAGES:
+        for path in (ROOT / name).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Compare):
+                    assert "time_ns()" not in ast.unparse(node), f"{path}:{node.lineno}"
+
+
+def test_a_wall_clock_is_found():
+    assert wall_clocks(ast.parse("a = 1\nif time.time() > end: pass")) == [2]
+    assert wall_clocks(ast.parse("end = datetime.datetime.now() + wait")) == [1]
+    assert wall_clocks(ast.parse("time.monotonic(); time.time_ns()")) == []
