@@ -58,6 +58,15 @@ class OpenLease:
             else:
                 self.left_out.append((rollout, reason))
 
+    def names_left_out(self, *, skipped: bool) -> dict[str, list[str]]:
+        """Rollouts that the step does not train, by reason: all of them when it was skipped."""
+        names: dict[str, list[str]] = {}
+        for rollout, reason in self.left_out:
+            names.setdefault(reason, []).append(rollout.id)
+        if skipped and self.fresh:
+            names["skipped"] = [rollout.id for rollout in self.fresh]
+        return names
+
     def describe(
         self, step: int, epoch: int, end: int, *, is_ready: bool, groups: tuple[GroupOutcome, ...]
     ) -> Lease:

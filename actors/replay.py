@@ -239,6 +239,7 @@ class ReplayQueue:
                 "first": lease.first_ticket,
                 "end": lease.end_ticket,
                 "trained": len(trained),
+                "left_out": taken.names_left_out(skipped=skipped),
                 "tokens": sum(len(rollout.response_ids) for rollout in trained),
                 "dropped": {reason: count for reason, count in dropped.items() if count > 0},
             }

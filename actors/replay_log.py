@@ -1,6 +1,7 @@
 """The append-only file behind the replay queue: what is written here survives the process.
 
-One JSON object a line, each behind its own checksum, so that a torn tail is told apart from data.
+One JSON object a line, each behind its own checksum, so that a torn tail is told apart from data,
+and with its number in the file, so that one that is gone from the middle is missed.
 """
 
 import json
@@ -29,12 +30,15 @@ class ReplayLog:
         path = directory / f"log-{self.boot:04d}.jsonl"
         path.open("xb").close()
         self._file = LineFile(path)
+        self._num_records = 0
         _sync_directory(directory)
 
     def append(self, record: Record) -> None:
         """On the disk when this returns; nothing of it is there, for a reader, when it raises."""
         failpoint("queue.append")
-        self._file.append(_encode(record), durable=True)
+        numbered = {"seq": self._num_records + 1, **record}
+        self._file.append(_encode(numbered), durable=True)
+        self._num_records += 1
         failpoint("queue.appended")
 
     def close(self) -> None:

@@ -23,6 +23,10 @@ app = typer.Typer(
     help="Teach a reasoning model to say less and still be right.",
 )
 
+ckpt = typer.Typer(no_args_is_help=True, help="List, verify and remove the checkpoints of a run.")
+app.add_typer(ckpt, name="ckpt")
+
+RunDir = Annotated[Path, typer.Argument(help="A run directory.")]
 Preset = Annotated[str, typer.Argument(help="A preset's name or a YAML file.")]
 Settings = Annotated[
     list[str] | None, typer.Argument(help="key=value, or further YAML files; the later wins.")
@@ -128,7 +132,7 @@ def verify(
 
 @app.command()
 def replay(
-    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    run: RunDir,
     settings: Settings = None,
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="filter.key=value; may be repeated.")
@@ -144,9 +148,7 @@ def replay(
 
 
 @app.command()
-def confounders(
-    run: Annotated[Path, typer.Argument(help="A run directory.")], as_json: Json = False
-) -> None:
+def confounders(run: RunDir, as_json: Json = False) -> None:
     """Whether what was trained is as long as what was written, stage by stage, beyond chance."""
     from cluster.confounders import find, lines  # noqa: PLC0415  only this command needs it
 
@@ -163,6 +165,51 @@ def scale(
     from cluster.scale import ask, describe  # noqa: PLC0415  only this command needs it
 
     typer.echo(describe(run) if engines is None else ask(run, engines))
+
+
+@app.command()
+def check(run: RunDir, as_json: Json = False) -> None:
+    """Prove from its files that a run lost nothing, doubled nothing and trained nothing too old."""
+    from cluster.check import check as account  # noqa: PLC0415  only this command needs it
+    from cluster.check import lines  # noqa: PLC0415
+
+    found = account(run)
+    typer.echo(json.dumps(found.as_dict()) if as_json else "\n".join(lines(found)))
+    if found.violations:
+        raise typer.Exit(_failed(RuntimeError(found.violations[0]), 1))
+
+
+@ckpt.command("list")
+def ckpt_list(run: RunDir, as_json: Json = False) -> None:
+    """Step, size and time of every checkpoint."""
+    from cluster.ckpt import lines, rows  # noqa: PLC0415  only this command needs it
+
+    found = rows(run)
+    typer.echo(json.dumps(found) if as_json else "\n".join(lines(found)))
+
+
+@ckpt.command("verify")
+def ckpt_verify(
+    run: RunDir, step: Annotated[int | None, typer.Argument(help="Only that of this step.")] = None
+) -> None:
+    """Compare every file with the hash in its manifest; exit 1 at the first damage."""
+    from cluster.ckpt import verify as damages  # noqa: PLC0415  only this command needs it
+
+    for name, damage in damages(run, step):
+        if damage is not None:
+            raise typer.Exit(_failed(RuntimeError(f"{name} is damaged: {damage}"), 1))
+        typer.echo(f"{name} is whole")
+
+
+@ckpt.command("prune")
+def ckpt_prune(
+    run: RunDir, keep: Annotated[int, typer.Option(help="How many of the newest whole ones stay.")]
+) -> None:
+    """Remove all but the newest checkpoints of a run that is not going on."""
+    from cluster.ckpt import prune  # noqa: PLC0415  only this command needs it
+
+    for folder in prune(run, keep):
+        typer.echo(f"removed {folder}")
 
 
 def main() -> None:
@@ -188,6 +235,8 @@ def _commands() -> list[str]:
         "replay",
         "confounders",
         "scale",
+        "check",
+        "ckpt",
     ]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster.check import check
 from configs.run_files import latest_rollouts
 from tests.integration.conftest import Laconic, World, command
 from tests.integration.runs import (
@@ -99,6 +100,14 @@ def test_the_record_agrees_with_the_queue(run_dir: Path):
     for row in trained:
         step = account.steps[row["step"]]
         assert step["first"] <= int(row["rollout_id"].split(".")[0]) < step["end"]
+
+
+def test_the_checker_finds_nothing_and_sees_the_restart(run_dir: Path):
+    found = check(run_dir)
+
+    assert found.violations == []
+    assert (found.tally.steps, found.tally.pending) == (STEPS, 0)
+    assert found.tally.taken_back >= 1
 
 
 def test_a_finished_run_resumed_says_so_and_changes_nothing(

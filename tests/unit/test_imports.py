@@ -12,6 +12,7 @@ OURS = ("actors", "cluster", "configs", "evaluation", "learner", "verifiers")
 LIGHT = (
     "actors.curriculum",
     "actors.generator",
+    "actors.history",
     "actors.judge",
     "actors.ledger",
     "actors.prompts",
@@ -19,7 +20,9 @@ LIGHT = (
     "actors.replay",
     "actors.weight_image",
     "actors.weight_swap",
+    "cluster.check",
     "cluster.checkpoint",
+    "cluster.ckpt",
     "cluster.loop",
     "cluster.main",
     "cluster.plan",
