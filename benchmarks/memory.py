@@ -2,8 +2,9 @@
 
     python -m benchmarks.memory
 
-One process for each setting: two optimizer steps, a publication, a checkpoint, and the largest
-memory it ever had. The model has SmolLM2-135M's shape and random weights.
+One process for each setting: two optimizer steps, a publication, a checkpoint, a step before any of
+its files is written, and the largest memory it ever had. The model has SmolLM2-135M's shape and
+random weights.
 """
 
 import argparse
@@ -13,8 +14,10 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 SHAPE = {
     "hidden_size": 576,
@@ -97,28 +100,42 @@ class Queue:
 
 
 async def train(model_dir: Path, case: dict[str, Any]) -> float:
-    """Peak memory in MiB of two steps, a publication and a checkpoint."""
+    """Peak memory in MiB of steps, a publication and a checkpoint."""
+    from learner import saver  # noqa: PLC0415
     from learner.trainer import LearnerRank  # noqa: PLC0415
-    from verifiers.types import Lease  # noqa: PLC0415
 
     config = configuration(case["learner"], case.get("batch", {}))
     words = json.loads((model_dir / "config.json").read_text())["vocab_size"]
     rank = LearnerRank(0, config, Queue(config, words), str(model_dir))
     await rank.start(await rank.address(), "cpu", 2)
-    for step in range(2):
-        lease = Lease(
-            step=step, epoch=0, is_ready=True, first_ticket=0, end_ticket=1, num_rollouts=1,
-            num_tokens=1, num_stale=0, max_lag=0, num_written=1, written_tokens=1, reasons={},
-        )  # fmt: skip
-        metrics = await rank.step(lease)
-        assert metrics.micro_batches > 1 and not metrics.skipped
-    with tempfile.TemporaryDirectory(dir=model_dir.parent) as folder:
+    written = threading.Event()
+    with (
+        tempfile.TemporaryDirectory(dir=model_dir.parent) as folder,
+        mock.patch.object(saver, "failpoint", lambda _: written.wait()),
+    ):
+        await one_step(rank, 0)
+        await one_step(rank, 1)
         await rank.publish(folder, 1)
-        (Path(folder) / "checkpoint").mkdir()
-        await rank.save(str(Path(folder) / "checkpoint"))
+        checkpoint = Path(folder) / "checkpoint"
+        checkpoint.mkdir()
+        await rank.save(str(checkpoint))
+        await one_step(rank, 2)
+        written.set()
+        await rank.saved()
     peak = peak_mib()
     await rank.close()
     return peak
+
+
+async def one_step(rank: Any, step: int) -> None:
+    from verifiers.types import Lease  # noqa: PLC0415
+
+    lease = Lease(
+        step=step, epoch=0, is_ready=True, first_ticket=0, end_ticket=1, num_rollouts=1,
+        num_tokens=1, num_stale=0, max_lag=0, num_written=1, written_tokens=1, reasons={},
+    )  # fmt: skip
+    metrics = await rank.step(lease)
+    assert metrics.micro_batches > 1 and not metrics.skipped
 
 
 def peak_mib() -> float:

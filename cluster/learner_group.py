@@ -51,7 +51,19 @@ class LearnerGroup:
         await self.ranks[0].send(engines)
 
     async def save(self, directory: Path) -> None:
+        """Returns when what is to be saved is copied; see ``saved``."""
         await self._all("save", str(directory))
+
+    async def saved(self) -> None:
+        """Returns when all files of the last ``save`` are on disk; raises what went wrong, and the
+        learner may save again. Here no rank waits for another, so all are heard out."""
+        heard = await asyncio.gather(*(rank.saved() for rank in self.ranks), return_exceptions=True)
+        failures = [answer for answer in heard if isinstance(answer, BaseException)]
+        for failure in failures:
+            if isinstance(failure, PartDied):
+                raise LearnerLost(str(failure)) from failure
+        if failures:
+            raise failures[0]
 
     async def load(self, directory: Path) -> None:
         await self._all("load", str(directory))

@@ -20,6 +20,7 @@ WORDS = {
     "loss": "output layer and loss",
     "heap": "lost between allocations",
     "copy": "a copy to publish or save, while no pack is computed",
+    "saved": "the copy that a checkpoint is written from (checkpoint.background)",
 }
 
 

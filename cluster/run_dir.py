@@ -20,6 +20,9 @@ from configs.secrets import redact, redact_values, secrets_of
 MAY_CHANGE = ("steps", "debug", "runs_dir", "name", "checkpoint", "recorder", "wandb", "cluster")
 """Keys and sections that a resumed run may set anew; the rest decides what is learned."""
 
+SHARDING = ("world_size", "zero_stage", "offload_optimizer")
+"""Of ``learner``: who computes it, which changes no more than the rounding."""
+
 
 class RunDirError(UserError):
     """The folder cannot be used; one line with the way out."""
@@ -131,6 +134,8 @@ def _require_same(config: RunConfig, before: RunConfig) -> None:
     # What looked like a secret was written down without it, so it cannot be told apart now.
     known = secrets_of(os.environ)
     old, new = (redact_values(each.model_dump(mode="json"), known) for each in (before, config))
+    for key in SHARDING:
+        del old["learner"][key], new["learner"][key]
     for key in old:
         if key not in MAY_CHANGE and old[key] != new[key]:
             where, was, now = _difference(key, old[key], new[key])

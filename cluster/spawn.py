@@ -7,8 +7,10 @@ import io
 import logging
 import os
 import time
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -101,10 +103,19 @@ class Remote:
     A part that starts again is asked again, so its methods must bear to be called twice.
     """
 
-    def __init__(self, name: str, handle: Any, revival: Revival | None) -> None:
+    def __init__(self, name: str, actor_name: str, revival: Revival | None) -> None:
         self.name = name
-        self._handle = handle
+        self._actor_name = actor_name
         self._revival = revival
+
+    @cached_property
+    def _handle(self) -> Any:
+        return ray.get_actor(self._actor_name)
+
+    def __reduce__(self) -> Any:
+        """Another process looks it up: a handle among the arguments of an actor that Ray is to
+        start again would live in an object store that may be gone by then."""
+        return Remote, (self.name, self._actor_name, self._revival)
 
     def __getattr__(self, method: str) -> Any:
         if method.startswith("_"):  # never proxy what pickle looks for
@@ -152,7 +163,8 @@ def spawn(
 ) -> Any:
     """``spawn("actors.replay:ReplayQueue", …)``: the object, in a process of its own, on these
     ``cores`` of its node when there are any."""
-    options: dict[str, Any] = {"num_cpus": num_cpus, "num_gpus": num_gpus}
+    actor_name = f"{name}.{uuid.uuid4().hex}"
+    options: dict[str, Any] = {"name": actor_name, "num_cpus": num_cpus, "num_gpus": num_gpus}
     if revival is not None:
         options["max_restarts"] = revival.times
     if turn is not None:
@@ -160,7 +172,9 @@ def spawn(
     actor = ray.remote(runtime_env={"env_vars": environment or {}}, **options)(Hosted)
     log_folder, revive = str(log_dir) if log_dir else None, revival.method if revival else None
     handle = actor.remote(name, log_folder, cores, revive, class_path, args)
-    return Remote(name, handle, revival)
+    remote = Remote(name, actor_name, revival)
+    remote.__dict__["_handle"] = handle  # the one that keeps it alive
+    return remote
 
 
 def _node_of(turn: int) -> NodeAffinitySchedulingStrategy:

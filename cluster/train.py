@@ -217,6 +217,11 @@ class Run:
 
     async def _keep(self, folder: Path, state: TrainState, learned: str) -> bool:
         try:
+            await within(
+                self._learner.saved(),
+                self._config.cluster.wait_timeout_s,
+                f"the learner to write version {state.step}",
+            )
             (folder / CURRICULUM).write_text(learned)
             await asyncio.to_thread(self._store.commit, folder, state)
         except (OSError, ActorFailed) as error:

@@ -10,7 +10,6 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, Literal
 from unittest import mock
 
@@ -21,11 +20,10 @@ from deepspeed.utils import logger as deepspeed_logger
 from torch import Tensor
 
 from configs.schema import OptimizerConfig
+from learner.optimizer_shards import OptimizerShards
 
 VERSION: str = deepspeed.__version__
 OLDEST = (0, 19, 4)
-
-STATE_TAG = "state"
 
 Weights = Literal["float32", "bfloat16"]
 """Type of the weights that compute; gradients and optimizer state are float32 either way."""
@@ -176,6 +174,7 @@ class Engine:
                 optimizer=optimizer,
                 config=engine_config(zero_stage, clip, offload_optimizer, weights),
             )[0]
+        self.shards = OptimizerShards(self._engine.optimizer, zero_stage)
 
     @property
     def device(self) -> torch.device:
@@ -229,23 +228,6 @@ class Engine:
             return parameter.detach()
         master = deepspeed.utils.safe_get_full_fp32_param(parameter)
         return parameter.detach() if master is None else master.detach()  # None: it is frozen
-
-    def save(self, directory: Path) -> None:
-        """What is trained, and the optimizer; frozen weights come from the starting model."""
-        self._engine.save_checkpoint(
-            str(directory), tag=STATE_TAG, save_latest=False, exclude_frozen_parameters=True
-        )
-
-    def load(self, directory: Path) -> None:
-        is_whole = all(parameter.requires_grad for parameter in self.module.parameters())
-        with contextlib.redirect_stdout(None):
-            path, _ = self._engine.load_checkpoint(
-                str(directory), tag=STATE_TAG, load_module_strict=is_whole
-            )
-        if path is None:
-            raise ValueError(
-                f"{directory} holds no DeepSpeed state; resume from another checkpoint"
-            )
 
     def destroy(self) -> None:
         """Free what DeepSpeed holds for the module; the ranks stay connected."""

@@ -69,6 +69,8 @@ class Sizes:
     """In blocks below ``HEAP_BLOCK``, what comes and goes with a pack, recomputed or not."""
     small_gradients: int = 0
     teacher: int = 0
+    moving_teacher: int = 0
+    """The same, where a checkpoint must keep it."""
     published: int = 0
     """What was published last, where it is kept: in the engines' type."""
 
@@ -88,10 +90,13 @@ class Parts:
     heap: float
     copy: float
     """A copy of the weights for the engines or a checkpoint, made when no pack is computed."""
+    saved: float
+    """The copy that a checkpoint is written from while packs are computed."""
 
     @property
     def total(self) -> float:
         always = self.process + self.weights + self.optimizer + self.teacher + self.published
+        always += self.saved
         packs = self.gradients + self.activations + self.loss + self.heap
         return always + max(packs, self.copy)
 
@@ -116,10 +121,14 @@ def estimate(
     Of a rank whose packs are full: prompts and responses as long as they may be.
     """
     sizes = count(config, model_config, world_size, teacher_config)
-    return arithmetic(sizes, config.learner, world_size, device)
+    background = config.checkpoint.background
+    return arithmetic(sizes, config.learner, world_size, device, background=background)
 
 
-def arithmetic(sizes: Sizes, settings: Shaped, world_size: int, device: Device) -> Parts:
+def arithmetic(
+    sizes: Sizes, settings: Shaped, world_size: int, device: Device, *, background: bool = False
+) -> Parts:
+    """``background``: checkpoints are written while packs are computed."""
     stage, trained, share = settings.zero_stage, sizes.trained, sizes.trained / world_size
     weights = sizes.weights / (2 if settings.weights == "bfloat16" else 1)
     on_cpu = device == "cpu"
@@ -133,6 +142,8 @@ def arithmetic(sizes: Sizes, settings: Shaped, world_size: int, device: Device) 
         gradients += share  # the sum, beside the part of it that is being made
     gathered = min(weights, 4 * LIVE_ELEMENTS) if stage == 3 and world_size > 1 else 0
     offloaded = settings.offload_optimizer and not on_cpu
+    # Master and moments of what is trained, and a frozen base that goes into the model's folder.
+    saved = (2 * trained + sizes.weights) / world_size + sizes.moving_teacher if on_cpu else 0
     return Parts(
         process=PROCESS if on_cpu else 0,
         weights=(weights / world_size if stage == 3 else weights) + gathered,
@@ -143,7 +154,8 @@ def arithmetic(sizes: Sizes, settings: Shaped, world_size: int, device: Device) 
         activations=sizes.activations,
         loss=sizes.loss,
         heap=_heap_waste(sizes, stage) if on_cpu else 0,
-        copy=sizes.weights if on_cpu else 0,
+        copy=max(sizes.weights, 0 if background else saved) if on_cpu else 0,
+        saved=saved if background else 0,
     )
 
 
@@ -162,7 +174,7 @@ def count(
         model = _model(config, model_config)
         weights = _in_float32(model.parameters())
         adapters = _adapters(model, config)
-        teacher, teacher_logits = 0, 0
+        teacher = teacher_logits = 0
         if needs_teacher(bound_objective(config)):
             frozen = model if teacher_config is None else _model(config, teacher_config)
             teacher = _in_float32(frozen.parameters()) // _teacher_shrinks(config)
@@ -184,6 +196,7 @@ def count(
         small_gradients=adapters
         or _in_float32(p for p in model.parameters() if p.nbytes < HEAP_BLOCK),
         teacher=teacher,
+        moving_teacher=teacher if config.learner.teacher.refresh_every is not None else 0,
     )
 
 

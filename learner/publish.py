@@ -1,18 +1,19 @@
 """Weights out of the learner: gathered on rank 0, in buckets or all of them."""
 
 import math
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from learner.lora import Weight, plain_weights
 from verifiers.fingerprint import Fingerprint
+from verifiers.weights_file import layout
 
 if TYPE_CHECKING:
     from learner.deepspeed_engine import Engine
@@ -20,7 +21,13 @@ if TYPE_CHECKING:
 GATHER_ELEMENTS = 100_000_000
 """Weights that are whole on every rank at the same time under ZeRO-3 (0.4 GB)."""
 
-TYPE_NAMES = {torch.bfloat16: "BF16", torch.float32: "F32", torch.float16: "F16"}
+TYPE_NAMES = {
+    torch.bfloat16: "BF16",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.int64: "I64",
+    torch.uint8: "U8",
+}
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".index.json")
 
@@ -36,14 +43,17 @@ def gather(engine: "Engine", model: PreTrainedModel, dtype: torch.dtype) -> dict
     return weights
 
 
-def gather_bucket(engine: "Engine", bucket: list[Weight], dtype: torch.dtype) -> dict[str, Tensor]:
-    is_first = torch.distributed.get_rank() == 0
+def gather_bucket(
+    engine: "Engine", bucket: list[Weight], dtype: torch.dtype, to: int = 0
+) -> dict[str, Tensor]:
+    """The same of some weights, on rank ``to``. Collective."""
+    is_here = torch.distributed.get_rank() == to
     weights: dict[str, Tensor] = {}
     with engine.gathered([part for weight in bucket for part in weight.parts]):
         for weight in bucket:
             is_exact = len(weight.parts) == 1 and weight.parts[0].dtype == dtype
             parts = [p.detach() if is_exact else engine.master(p) for p in weight.parts]
-            if is_first:
+            if is_here:
                 copy = weight.merged(parts).to("cpu", dtype, copy=True)
                 weights[weight.name] = copy.contiguous()
     return weights
@@ -78,13 +88,19 @@ def fingerprint_of(weights: dict[str, Tensor]) -> str:
     return result.hexdigest()
 
 
-def write_model_folder(
-    weights: dict[str, Tensor], model: PreTrainedModel, source: Path, directory: Path
-) -> None:
-    """A plain Hugging Face folder: the weights as given, everything else from ``source``."""
-    directory.mkdir()
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """A safetensors file, on disk when this returns. Nothing is copied on the way."""
+    header, _ = layout({n: (TYPE_NAMES[t.dtype], tuple(t.shape)) for n, t in tensors.items()})
+    with path.open("wb") as file:
+        file.write(header)
+        for tensor in tensors.values():
+            file.write(tensor_bytes(tensor))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def copy_model_files(source: Path, folder: Path) -> None:
+    """All that a model folder has beside its weights."""
     for file in source.iterdir():
         if file.is_file() and not file.name.endswith(WEIGHT_SUFFIXES):
-            shutil.copyfile(file, directory / file.name)
-    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
-    model.config.save_pretrained(directory)
+            shutil.copyfile(file, folder / file.name)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from configs.errors import UserError
@@ -23,8 +24,6 @@ from learner.publish import buckets
 
 if TYPE_CHECKING:
     from learner.deepspeed_engine import Engine
-
-FILE = "teacher.safetensors"
 
 
 class Teacher:
@@ -79,16 +78,18 @@ class Teacher:
                     theirs = weight.merged([part.detach() for part in weight.parts])
                     mine.lerp_(theirs.to(mine.device, mine.dtype), self._settings.refresh_share)
 
-    def save(self, folder: Path) -> None:
-        """A frozen one is where it came from."""
-        if self._settings.refresh_every is not None:
-            weights = {n: w.detach().cpu().contiguous() for n, w in self._model.named_parameters()}
-            save_file(weights, folder / FILE)
+    def copy(self) -> dict[str, Tensor]:
+        """What a checkpoint must keep of it: a frozen one is where it came from."""
+        if self._settings.refresh_every is None:
+            return {}
+        weights = self._model.named_parameters()
+        return {n: w.detach().to("cpu", copy=True).contiguous() for n, w in weights}
 
     @torch.no_grad()
-    def load(self, folder: Path) -> None:
+    def load(self, file: Path) -> None:
+        """What was kept; not asked of a frozen one."""
         if self._settings.refresh_every is not None:
-            weights = load_file(folder / FILE)
+            weights = load_file(file)
             for name, parameter in self._model.named_parameters():
                 parameter.copy_(weights[name])
 

@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
+from configs.failpoints import failpoint
 from configs.schema import RunConfig
+from learner.checkpoint import LearnerState
 from learner.loss import is_finite, learning_rate
 from learner.policy import Policy, accumulate, load_policy, packing_of
 from learner.provided import bound_objective, needs_teacher
-from learner.publish import gather, write_model_folder
 from learner.publisher import Publisher
+from learner.saver import Saver
 from learner.weight_stream import own_address
 from learner.work import Work, plan_work
 from verifiers.types import Lease, PublishedWeights, Rollout
@@ -113,6 +113,7 @@ class LearnerRank:
         self._num_applied = 0
         self._loss = 0.0
         self._measured = Measured()
+        self._saver = Saver()
 
     async def address(self) -> tuple[str, int]:
         """Where rank 0 waits for the others, from now on: nobody else can take the port."""
@@ -165,6 +166,13 @@ class LearnerRank:
             self._config.sync,
         )
         self._teacher = self._load_teacher()
+        self._state = LearnerState(
+            self._engine,
+            self._model,
+            self._teacher,
+            model_dir=self._model_dir,
+            seed=self._config.seed,
+        )
         self._warn_of_short_run(total_steps)
         return LearnerInfo(
             world_size=settings.world_size,
@@ -194,6 +202,7 @@ class LearnerRank:
             self._update(work, lr)
         applied = not work.is_empty and is_finite(self._loss, self._engine.grad_norm)
         self._num_applied += applied
+        failpoint("learner.stepped")
         finished = time.perf_counter()
         return StepMetrics(
             step=lease.step,
@@ -276,6 +285,7 @@ class LearnerRank:
 
         Raises ``FloatingPointError``, and publishes nothing, when a weight is not finite.
         """
+        failpoint("learner.publishing")
         return self._publisher.publish(Path(directory), version, whole=whole)
 
     async def send(self, engines: int) -> None:
@@ -283,46 +293,32 @@ class LearnerRank:
         await asyncio.to_thread(self._publisher.send, engines)
 
     async def save(self, directory: str) -> None:
-        """Fill an existing, empty directory with ``learner/`` and ``model/``. Collective."""
-        root = Path(directory)
-        self._engine.save(root / "learner")
-        save_file(self._progress(), root / "learner" / _progress_name(self._rank))
-        weights = gather(self._engine, self._model, torch.float32)
-        if self._rank == 0 and self._teacher is not None:
-            self._teacher.save(root / "learner")
+        """Copy all that decides what the next step does into host memory. Collective.
+
+        A thread then fills the existing, empty directory with ``learner/`` and ``model/``, and
+        ``saved`` waits for it; with ``checkpoint.background=false`` this does.
+        """
+        await self._saver.idle()
+        self._saver.start(self._state.snapshot(self._num_applied), Path(directory))
+        if not self._config.checkpoint.background:
+            await self._saver.finish()
+
+    async def saved(self) -> None:
+        """Wait until this rank's files of the last ``save`` are on disk. Not collective.
+
+        Raises what went wrong; the learner goes on, and may save into another directory.
+        """
+        await self._saver.finish()
         if self._rank == 0:
-            write_model_folder(weights, self._model, Path(self._model_dir), root / "model")
-        torch.distributed.barrier()
+            failpoint("learner.saved")
 
     async def load(self, directory: str) -> None:
-        """Continue exactly where ``save`` was called, with as many ranks. Collective."""
-        root = Path(directory) / "learner"
-        num_ranks = len(list(root.glob(_progress_name("*"))))
-        if num_ranks != self._config.learner.world_size:
-            raise ValueError(
-                f"{directory} was saved by {num_ranks} learner ranks; "
-                f"resume it with learner.world_size={num_ranks}"
-            )
-        self._engine.load(root)
-        if self._teacher is not None:
-            self._teacher.load(root)
-        progress = load_file(root / _progress_name(self._rank))
-        self._num_applied = int(progress["num_applied"])
-        torch.set_rng_state(progress["rng_cpu"])
-        if "rng_cuda" in progress:
-            torch.cuda.set_rng_state(progress["rng_cuda"])
-
-    def _progress(self) -> dict[str, Tensor]:
-        progress = {
-            "num_applied": torch.tensor(self._num_applied),
-            "rng_cpu": torch.get_rng_state(),
-        }
-        if self._engine.device.type == "cuda":
-            progress["rng_cuda"] = torch.cuda.get_rng_state()
-        return progress
+        """Continue exactly where ``save`` was called, with any number of ranks. Collective."""
+        self._num_applied = self._state.load(Path(directory))
 
     async def close(self) -> None:
         """Leave the group. Collective."""
+        await self._saver.idle()
         self._publisher.close()
         self._engine.destroy()
         self._engine.leave()
@@ -337,10 +333,6 @@ class Measured:
     drift_kl: float = 0.0
     num_compared: float = 0.0
     worst_drift: float = 0.0
-
-
-def _progress_name(rank: int | str) -> str:
-    return f"progress-{rank}.safetensors"
 
 
 def _prepare_process(device: Device, config: RunConfig) -> None:

@@ -45,6 +45,7 @@ class Soak:
     settings: Sequence[str]
     random: random.Random
     killed: Counter[str] = field(default_factory=Counter)
+    next: list[str] = field(default_factory=list)
     samples: list[dict[str, float]] = field(default_factory=list)
     live: Live | None = None
 
@@ -93,7 +94,9 @@ class Soak:
             "recorder": lambda live: live.pid("recorder"),
             "learner": lambda live: live.pid("learner-0"),
         }
-        name = self.random.choice(sorted(victims))
+        if not self.next:  # each kind as often as any other, in a random order
+            self.next = self.random.sample(sorted(victims), len(victims))
+        name = self.next.pop()
         try:
             os.kill(victims[name](self.live), signal.SIGKILL)
         except (IndexError, KeyError, ProcessLookupError, FileNotFoundError, ValueError):

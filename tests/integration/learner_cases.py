@@ -7,6 +7,8 @@ Starting processes is the slow part, so each rank works through every case, thos
 import asyncio
 import json
 import math
+import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +16,16 @@ from typing import Any
 from unittest import mock
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
+from configs import failpoints
+from configs.errors import UserError
 from configs.load import validate
 from configs.schema import RunConfig
+from learner import checkpoint as checkpoint_module
+from learner import saver
 from learner.examples import count, supervise
 from learner.loss import StepLoss, denominator
 from learner.pack import build, plan
@@ -30,6 +36,8 @@ from learner.work import MicroBatch
 from verifiers.types import Lease, Rollout
 
 STAGES = ("0", "1", "2", "3", "1 offloaded", "2 offloaded", "3 offloaded")
+SAVING_STAGES = ("0", "2 offloaded", "3")
+"""Where a save fails, or a load is refused."""
 RESPONSES = (1, 12, 2, 7, 1, 12, 3, 5)
 LR, BETAS, CLIP, WARMUP, DECAY = 1e-3, (0.9, 0.95), 0.5, 4, 0.1
 
@@ -59,6 +67,24 @@ def rollouts(seed: int, number: int) -> list[Rollout]:
         )
         for index in range(number)
     ]
+
+
+class Gate:
+    """In place of the writer's failpoint: nothing is written before it opens."""
+
+    def __init__(self) -> None:
+        self._open = threading.Event()
+
+    def __enter__(self) -> "Gate":
+        self._patch = mock.patch.object(saver, "failpoint", lambda _: self._open.wait(60))
+        self._patch.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._patch.stop()
+
+    def open(self) -> None:
+        self._open.set()
 
 
 class Queue:
@@ -146,11 +172,42 @@ def relative(ours: Tensor, exact: Tensor) -> float:
     return ((ours - exact).norm() / exact.norm()).item()
 
 
+def state_of(checkpoint: Path) -> dict[str, Tensor]:
+    """All that ``learner/state-*`` holds."""
+    files = sorted((checkpoint / "learner").glob("state-*.safetensors"))
+    return {name: tensor for file in files for name, tensor in load_file(file).items()}
+
+
+def model_of(checkpoint: Path) -> dict[str, Tensor]:
+    files = sorted((checkpoint / "model").glob("*.safetensors"))
+    return {name: tensor for file in files for name, tensor in load_file(file).items()}
+
+
+def differing(first: Path, second: Path) -> list[str]:
+    """Names of tensors that two checkpoints do not hold to the bit, the sign of zero included."""
+
+    def bits(state: dict[str, Tensor]) -> dict[str, tuple[Any, bytes]]:
+        return {n: (t.shape, t.contiguous().numpy().tobytes()) for n, t in state.items()}
+
+    result = []
+    for read in (state_of, model_of):
+        ours, theirs = bits(read(first)), bits(read(second))
+        result += [n for n in ours.keys() | theirs.keys() if ours.get(n) != theirs.get(n)]
+    return result
+
+
+def mirrored(stage: str) -> str:
+    """Another stage, for checkpoints that go from one to the other."""
+    return STAGES[-1 - STAGES.index(stage)]
+
+
 class Cases:
     """The cases of one rank; ``results`` holds plain numbers for the test to judge."""
 
-    def __init__(self, rank: int, world_size: int, folder: Path) -> None:
+    def __init__(self, rank: int, world_size: int, folder: Path, other: Path | None = None) -> None:
+        """``other``: of a group of another size that has worked through its cases."""
         self.rank, self.world_size, self.folder = rank, world_size, folder
+        self.other = other
         self.num_started = 0
         self.results: dict[str, Any] = {}
         self.model_dir = str(folder / "model")
@@ -181,10 +238,16 @@ class Cases:
             self.results[f"gradients {stage}"] = self.gradients(stage)
             self.results[f"trap {stage}"] = self.canary_in_a_trap(stage)
             self.results[f"first fingerprint {stage}"] = await self.first_fingerprint(learner)
+            await self.keep(learner, self.folder / f"start-{stage}")
             self.results[f"run {stage}"] = await self.two_steps_among_bad_ones(stage, learner)
             await learner.close()
             learner = await self.started(stage)
+            self.results[f"carried {stage}"] = await self.carried_between_stages(stage, learner)
             self.results[f"resumed {stage}"] = await self.resumed(stage, learner)
+            if stage in SAVING_STAGES:
+                self.results[f"full disk {stage}"] = await self.full_disk(stage, learner)
+                self.results[f"refused {stage}"] = await self.refused(learner)
+                self.results[f"signs {stage}"] = self.signs(learner)
             self.results[f"torn apart {stage}"] = await self.different_payloads(learner)
             await learner.close()
         self.results["old version"] = self.old_version()
@@ -267,15 +330,13 @@ class Cases:
         bad += [await self.spoilt(learner, self.with_infinite_gradient)]
         bad += [await learner.step(lease(100))]
         untouched = await self.weights_hash(learner) == before
-        if self.rank == 0:
-            checkpoint.mkdir()
-        torch.distributed.barrier()
-        await learner.save(str(checkpoint))
+        await self.keep(learner, checkpoint)
         second = await learner.step(lease(1))
         versions = [await learner.publish(str(weights), version) for version in (1, 2, 3)]
         result = {
             "skipped": [metrics.skipped for metrics in (first, *bad, second)],
             "losses": [first.loss, second.loss],
+            "first hash": before,
             "rates": [first.lr, second.lr],
             "norm": first.grad_norm,
             "num_tokens": first.num_tokens,
@@ -370,22 +431,102 @@ class Cases:
             "decoded": tokenizer.decode(tokenizer("17 + 4")["input_ids"]),
         }
 
+    async def keep(self, learner: LearnerRank, folder: Path) -> None:
+        """Returns when all ranks' files are there."""
+        await self.save(learner, folder)
+        await learner.saved()
+        torch.distributed.barrier()
+
+    async def save(self, learner: LearnerRank, folder: Path) -> None:
+        if self.rank == 0:
+            folder.mkdir()
+        torch.distributed.barrier()
+        await learner.save(str(folder))
+
+    async def carried(self, learner: LearnerRank, source: Path, name: str) -> list[str]:
+        """Loaded and saved again: what has other bits then."""
+        await learner.load(str(source))
+        await self.keep(learner, self.folder / f"carried-{name}")
+        return differing(source, self.folder / f"carried-{name}")
+
+    async def carried_between_stages(self, stage: str, learner: LearnerRank) -> dict[str, Any]:
+        """From the stage before, and of a group of another size from yet another stage."""
+        before = STAGES[max(0, STAGES.index(stage) - 1)]
+        result: dict[str, Any] = {
+            "differing": await self.carried(learner, self.folder / f"checkpoint-{before}", stage)
+        }
+        if self.other is None:
+            return result
+        source = self.other / f"checkpoint-{mirrored(stage)}"
+        with mock.patch.object(checkpoint_module.logger, "info") as said:
+            result["differing"] += await self.carried(learner, source, f"{stage}-other")
+        result["seeded"] = [call.args[0] % call.args[1:] for call in said.call_args_list]
+        result["loss"] = (await learner.step(lease(1))).loss
+        return result
+
     async def resumed(self, stage: str, learner: LearnerRank) -> dict[str, Any]:
-        """A fresh process group and engine, from the checkpoint between the two good steps."""
+        """A fresh process group and engine, from the checkpoint between the two good steps, and
+        then from the one before any step."""
         await learner.load(str(self.folder / f"checkpoint-{stage}"))
         metrics = await learner.step(lease(1))
-        refused = ""
-        with mock.patch.object(learner, "_config", configuration(self.world_size + 1, stage)):
-            try:
-                await learner.load(str(self.folder / f"checkpoint-{stage}"))
-            except ValueError as error:
-                refused = str(error)
-        return {
+        result = {
             "hash": await self.weights_hash(learner),
             "loss": metrics.loss,
             "rate": metrics.lr,
-            "refused": refused,
         }
+        await learner.load(str(self.folder / f"start-{stage}"))
+        result["first loss"] = (await learner.step(lease(0))).loss
+        result["first hash"] = await self.weights_hash(learner)
+        return result
+
+    async def full_disk(self, stage: str, learner: LearnerRank) -> dict[str, Any]:
+        """The second file of every rank fails; the learner goes on and saves elsewhere."""
+        spec = {failpoints.SPECS: "learner.saving=enospc@2"}
+        with mock.patch.dict(os.environ, spec):
+            failpoints._faults.cache_clear()
+            await self.save(learner, self.folder / f"full-{stage}")
+            try:
+                await learner.saved()
+                error = None
+            except OSError as failure:
+                error = failure.errno
+        is_forgotten = await learner.saved() is None
+        metrics = await learner.step(lease(1))
+        retried = self.folder / f"retried-{stage}"
+        await self.keep(learner, retried)
+        return {
+            "error": error,
+            "forgotten": is_forgotten,
+            "skipped": metrics.skipped,
+            "differing": await self.carried(learner, retried, f"retried-{stage}"),
+        }
+
+    def signs(self, learner: LearnerRank) -> list[bool]:
+        """Do zeros put in below zero come out below zero?"""
+        shards, norm = learner._engine.shards, learner._model.model.norm.weight
+        shards.restore(norm, "exp_avg", torch.full((64,), -0.0))
+        wholes = shards.gather([norm], "exp_avg", self.world_size - 1, torch.device("cpu"))
+        return [bool(torch.signbit(whole).all()) for whole in wholes]
+
+    async def refused(self, learner: LearnerRank) -> dict[str, Any]:
+        """What is no checkpoint of this model changes nothing."""
+        old, other = self.folder / "old", self.folder / "other"
+        if self.rank == 0:
+            (old / "learner/state").mkdir(parents=True, exist_ok=True)
+            (old / "learner/state/mp_rank_00_model_states.pt").write_bytes(b"a pickle")
+            (other / "learner").mkdir(parents=True, exist_ok=True)
+            state = state_of(self.folder / "checkpoint-0")
+            state["master/a.b"] = state.pop("master/model.norm.weight")
+            save_file(state, other / "learner/state-00000.safetensors")
+        torch.distributed.barrier()
+        before = await self.weights_hash(learner)
+        messages = []
+        for folder in (old, other):
+            try:
+                await learner.load(str(folder))
+            except UserError as error:
+                messages.append(str(error))
+        return {"messages": messages, "untouched": await self.weights_hash(learner) == before}
 
     async def different_payloads(self, learner: LearnerRank) -> str:
         try:

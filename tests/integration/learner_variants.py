@@ -1,7 +1,7 @@
 """More cases for the same processes: bfloat16 weights, LoRA, wrong sums, ways back.
 
-Each rank writes one JSON file: ``python -m tests.integration.learner_variants RANK WORLD_SIZE
-FOLDER``.
+Each rank writes one JSON file: ``python -m tests.integration.learner_variants run RANK WORLD_SIZE
+FOLDER [FOLDER OF ANOTHER GROUP]``.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from learner import checkpoint
 from learner.examples import supervise
 from learner.loss import StepLoss
 from learner.pack import build, plan
@@ -28,9 +29,12 @@ from learner.work import MicroBatch
 from tests.integration.learner_cases import (
     STAGES,
     Cases,
+    Gate,
     configuration,
     flat,
     lease,
+    mirrored,
+    model_of,
     named,
     reference_model,
     relative,
@@ -51,6 +55,8 @@ BOUNDARY_STAGES = ("1", "2", "1 offloaded", "2 offloaded")
 """Where DeepSpeed needs to be told which micro-batch is the last."""
 
 LORA_STAGES = ("0", "2", "3")
+RELOAD_STAGES = ("0", "1 offloaded", "3")
+
 LORA_LR = 1.0
 LORA = {"lora": {"rank": 4, "alpha": 6}}
 BF16 = {"weights": "bfloat16", "dtype": "bfloat16"}
@@ -76,6 +82,13 @@ class Variants(Cases):
                 learner, f"{stage}-bf16"
             )
             self.results[f"bf16 weights {stage}"] = await self.master_and_cast(learner, stage)
+            if self.other is not None:
+                source = (
+                    self.other / f"way-back-{MASTER_STAGES[MASTER_STAGES.index(stage) - 1]}-bf16"
+                )
+                self.results[f"bf16 carried {stage}"] = await self.carried(
+                    learner, source, f"{stage}-bf16"
+                )
             await learner.close()
         for stage in LORA_STAGES:
             learner = await self.started(stage, **LORA)
@@ -87,6 +100,11 @@ class Variants(Cases):
             learner = await self.started(stage, **LORA)
             await learner.load(str(self.folder / f"way-back-{stage}-lora"))
             self.results[f"lora resumed {stage}"] = await self.weights_hash(learner)
+            if self.other is not None:
+                source = self.other / f"way-back-{LORA_STAGES[LORA_STAGES.index(stage) - 1]}-lora"
+                self.results[f"lora carried {stage}"] = await self.carried(
+                    learner, source, f"{stage}-lora"
+                )
             await learner.close()
         for dtype in ("float32", "bfloat16"):
             self.results[f"twice {dtype}"] = [await self.two_steps(dtype) for _ in range(2)]
@@ -122,34 +140,42 @@ class Variants(Cases):
         folder = self.folder / f"way-back-{name}"
         await learner.step(lease(0))
         saved = await self.weights_hash(learner)
-        if self.rank == 0:
-            folder.mkdir()
+        with Gate() as gate:
+            await self.save(learner, folder)
+            is_empty = not any(folder.rglob("*.safetensors"))
+            steps = await self.further(learner)
+            gate.open()
+            await learner.saved()
         torch.distributed.barrier()
-        await learner.save(str(folder))
+        await learner.load(str(folder))
+        back = await self.weights_hash(learner)
+        again = (await learner.step(lease(1))).loss
+        return steps | {
+            "hashes": [saved, *steps["hashes"], back, await self.weights_hash(learner)],
+            "losses": [*steps["losses"], again],
+            "was copied": is_empty,
+        }
+
+    async def further(self, learner: LearnerRank) -> dict[str, Any]:
+        """A good step and bad ones, while the files wait to be written."""
         loss = (await learner.step(lease(1))).loss
         further = await self.weights_hash(learner)
         bad = [await self.spoilt(learner, lambda logits: logits * math.nan)]
         bad += [await self.spoilt(learner, self.with_infinite_gradient)]
         bad += [await learner.step(lease(100))]
         stayed = await self.weights_hash(learner)
-        await learner.load(str(folder))
-        back = await self.weights_hash(learner)
-        again = (await learner.step(lease(1))).loss
         return {
-            "hashes": [saved, further, stayed, back, await self.weights_hash(learner)],
-            "losses": [loss, again],
+            "hashes": [further, stayed],
+            "losses": [loss],
             "diverged": [metrics.diverged for metrics in bad],
             "skipped": [metrics.skipped for metrics in bad],
         }
 
     async def master_and_cast(self, learner: LearnerRank, stage: str) -> dict[str, Any]:
         folder = self.folder / f"master-{stage}"
-        if self.rank == 0:
-            folder.mkdir()
-        torch.distributed.barrier()
-        await learner.save(str(folder))
+        await self.keep(learner, folder)
         published = load_file((await learner.publish(str(self.folder / "bf16"), 1)).files[-1].path)
-        saved = load_file(folder / "model/model.safetensors")
+        saved = model_of(folder)
         return {
             "saved": sorted({str(weight.dtype) for weight in saved.values()}),
             "published": sorted({str(weight.dtype) for weight in published.values()}),
@@ -322,10 +348,29 @@ def _backward(engine: Any, packs: Sequence[MicroBatch], divisors: Sequence[float
         engine.backward(engine(pack.pack, loss)[0], last=position == len(packs))
 
 
+async def reload(cases: Cases) -> None:
+    """One rank goes on from what two saved."""
+    assert cases.other is not None
+    for stage in RELOAD_STAGES:
+        learner = await cases.started(stage)
+        source = cases.other / f"checkpoint-{mirrored(stage)}"
+        differing = await cases.carried(learner, source, f"{stage}-reload")
+        loss = (await learner.step(lease(1))).loss
+        cases.results[f"reloaded {stage}"] = {"differing": differing, "loss": loss}
+        await learner.close()
+    learner = await cases.started("1", **BF16)
+    source = cases.other / "way-back-3-bf16"
+    cases.results["reloaded bf16"] = await cases.carried(learner, source, "bf16-reload")
+    await learner.close()
+
+
 def main() -> None:
-    rank, world_size, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
-    cases = Variants(rank, world_size, folder)
-    asyncio.run(cases.run())
+    job, rank, world_size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    folder, *other = map(Path, sys.argv[4:])
+    cases = Variants(rank, world_size, folder, *other)
+    # So small that every checkpoint has many, and every rank some.
+    with mock.patch.object(checkpoint, "BUCKET_ELEMENTS", 30_000):
+        asyncio.run(reload(cases) if job == "reload" else cases.run())
     (folder / f"results-{rank}.json").write_text(json.dumps(cases.results))
 
 

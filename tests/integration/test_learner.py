@@ -1,5 +1,6 @@
 """The real learner in real processes on gloo, against plain torch in float64."""
 
+import errno
 import json
 import os
 import subprocess
@@ -12,12 +13,20 @@ from typing import Any
 
 import pytest
 
-from tests.integration.learner_cases import LAYOUTS, LR, STAGES, WARMUP
+from tests.integration.learner_cases import (
+    LAYOUTS,
+    LR,
+    SAVING_STAGES,
+    STAGES,
+    WARMUP,
+    mirrored,
+)
 from tests.integration.learner_variants import (
     BOUNDARY_STAGES,
     LORA_STAGES,
     MASTER_STAGES,
     NUM_UNITS,
+    RELOAD_STAGES,
     SUM_STAGES,
     WRONG_SUMS,
 )
@@ -31,6 +40,7 @@ class Group:
     """What the ranks of one learner group measured."""
 
     ranks: list[dict[str, Any]]
+    folder: Path
 
     def __getitem__(self, case: str) -> Any:
         return self.ranks[0][case]
@@ -42,9 +52,16 @@ def groups(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Group]:
 
     @cache
     def group_of(num_ranks: int) -> Group:
-        return run_group(num_ranks, tmp_path_factory.mktemp("learner"))
+        other = None if num_ranks == 1 else group_of(1).folder
+        return run_group(num_ranks, tmp_path_factory.mktemp("learner"), other)
 
     return group_of
+
+
+@pytest.fixture(scope="module")
+def reloaded(groups: Callable[[int], Group], tmp_path_factory: pytest.TempPathFactory) -> Group:
+    """One rank, with what two have saved."""
+    return run_group(1, tmp_path_factory.mktemp("learner"), groups(2).folder, job="reload")
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["one rank", "two ranks"])
@@ -52,17 +69,17 @@ def group(request: pytest.FixtureRequest, groups: Callable[[int], Group]) -> Gro
     return groups(request.param)
 
 
-def run_group(num_ranks: int, folder: Path) -> Group:
+def run_group(num_ranks: int, folder: Path, other: Path | None, job: str = "run") -> Group:
+    """``other``: of a group that has worked already."""
     write_tiny_llama(folder / "model", seed=0, spread=0.05)
     settings = json.loads((folder / "model/config.json").read_text())
     settings["dtype"] = "bfloat16"  # as most models say; the learner holds float32 all the same
     (folder / "model/config.json").write_text(json.dumps(settings))
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "tests.integration.learner_variants"]
+    command = [sys.executable, "-m", "tests.integration.learner_variants", job]
+    folders = [str(folder)] if other is None else [str(folder), str(other)]
     processes = [
-        subprocess.Popen(
-            [*command, str(rank), str(num_ranks), str(folder)], cwd=ROOT, env=environment
-        )
+        subprocess.Popen([*command, str(rank), str(num_ranks), *folders], cwd=ROOT, env=environment)
         for rank in range(num_ranks)
     ]
     try:
@@ -71,7 +88,7 @@ def run_group(num_ranks: int, folder: Path) -> Group:
         for process in processes:
             process.kill()
     files = [folder / f"results-{rank}.json" for rank in range(num_ranks)]
-    return Group([json.loads(file.read_text()) for file in files])
+    return Group([json.loads(file.read_text()) for file in files], folder)
 
 
 @pytest.mark.row(21)
@@ -131,11 +148,78 @@ def test_a_resumed_learner_continues_with_the_same_bits(group, stage):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_another_number_of_ranks_is_refused_in_one_line(group, stage):
-    message = group[f"resumed {stage}"]["refused"]
+def test_a_checkpoint_before_the_first_step_is_a_start_from_scratch(group, stage):
+    """What the optimizer has gathered since is forgotten."""
+    run, resumed = group[f"run {stage}"], group[f"resumed {stage}"]
 
-    assert f"learner.world_size={len(group.ranks)}" in message
-    assert "\n" not in message
+    assert resumed["first loss"] == run["losses"][0]
+    assert resumed["first hash"] == run["first hash"]
+
+
+@pytest.mark.row(26)
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_checkpoint_keeps_its_bits_at_every_stage_and_with_any_number_of_ranks(group, stage):
+    assert group[f"carried {stage}"]["differing"] == []
+
+
+@pytest.mark.row(26)
+@pytest.mark.parametrize("stage", STAGES)
+def test_two_ranks_go_on_from_one_as_it_would_have(groups, stage):
+    carried = [rank[f"carried {stage}"] for rank in groups(2).ranks]
+
+    uninterrupted = groups(1)[f"run {mirrored(stage)}"]["losses"][1]
+    assert [rank["loss"] for rank in carried] == pytest.approx([uninterrupted] * 2, rel=1e-5)
+    assert carried[0]["seeded"] == []
+    assert "the random generators of rank 1 begin anew from seed 0" in carried[1]["seeded"][0]
+
+
+@pytest.mark.row(26)
+@pytest.mark.parametrize("stage", RELOAD_STAGES)
+def test_one_rank_goes_on_from_two_as_they_would_have(groups, reloaded, stage):
+    found = reloaded[f"reloaded {stage}"]
+
+    uninterrupted = groups(2)[f"run {mirrored(stage)}"]["losses"][1]
+    assert found["differing"] == []
+    assert found["loss"] == pytest.approx(uninterrupted, rel=1e-5)
+
+
+@pytest.mark.row(26)
+def test_masters_and_adapters_keep_their_bits_with_another_number_of_ranks(groups, reloaded):
+    names = [f"bf16 carried {stage}" for stage in MASTER_STAGES]
+    names += [f"lora carried {stage}" for stage in LORA_STAGES]
+
+    assert {name: groups(2)[name] for name in names} == {name: [] for name in names}
+    assert reloaded["reloaded bf16"] == []
+
+
+@pytest.mark.parametrize("stage", SAVING_STAGES)
+def test_the_sign_of_zero_is_kept_and_one_rank_holds_what_is_gathered(group, stage):
+    *others, last = (rank[f"signs {stage}"] for rank in group.ranks)
+
+    assert last == [True]
+    assert not any(others)
+
+
+@pytest.mark.row(12)
+@pytest.mark.parametrize("stage", SAVING_STAGES)
+def test_a_full_disk_fails_the_save_and_not_the_learner(group, stage):
+    for rank in group.ranks:
+        found = rank[f"full disk {stage}"]
+        assert found["error"] == errno.ENOSPC
+        assert found["forgotten"]
+        assert not found["skipped"]
+        assert found["differing"] == []
+
+
+@pytest.mark.parametrize("stage", SAVING_STAGES)
+def test_what_is_no_checkpoint_of_this_model_is_refused_in_one_line(group, stage):
+    for rank in group.ranks:
+        refused = rank[f"refused {stage}"]
+        pickled, other = refused["messages"]
+        assert "pickled and is not read" in pickled and "model.path=" in pickled
+        assert "lacks master/model.norm.weight" in other or "also has master/a.b" in other
+        assert "\n" not in pickled + other
+        assert refused["untouched"]
 
 
 def test_a_saved_model_is_a_plain_folder_that_anybody_can_load(group):
@@ -213,11 +297,13 @@ def test_going_back_restores_every_bit_of_the_master_too(group, stage):
 
 
 def check_way_back(way: dict[str, Any]) -> None:
-    """Saved, one step further, three bad steps, taken back, and the same step again."""
+    """Saved, one step further, three bad steps before a file was written, taken back, and the same
+    step again."""
     saved, further, stayed, back, again = way["hashes"]
 
     assert saved == back != further
     assert further == stayed == again
+    assert way["was copied"]
     assert way["losses"][0] == way["losses"][1]
 
 

@@ -77,6 +77,20 @@ def test_what_is_there_all_the_time_stands_beside_a_pack_or_a_copy_and_not_both(
     assert publishing.total == memory.PROCESS + 1000 + 750 + 1000
 
 
+def test_a_checkpoint_in_the_background_stands_beside_the_packs():
+    plain = Sizes(weights=1000, trained=1000, activations=5000, loss=0)
+    adapted = Sizes(weights=1000, trained=40, activations=5000, loss=0, moving_teacher=500)
+
+    def parts(sizes: Sizes, background: bool, device: Any = "cpu") -> Any:
+        return arithmetic(sizes, LearnerConfig(), 2, device, background=background)
+
+    assert parts(plain, True).saved == 3 * 1000 / 2
+    assert parts(plain, True).total == parts(plain, False).total + 1500
+    assert parts(adapted, True).saved == (2 * 40 + 1000) / 2 + 500
+    assert (parts(plain, False).saved, parts(plain, False).copy) == (0, 1500)
+    assert (parts(plain, True, "cuda").saved, parts(plain, False, "cuda").copy) == (0, 0)
+
+
 def test_a_gpu_holds_no_process_and_gives_the_optimizer_away():
     here, offloaded = parts_of(1, device="cuda"), parts_of(1, device="cuda", offload=True)
 

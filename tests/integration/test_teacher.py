@@ -19,6 +19,7 @@ from learner.loss import StepLoss
 from learner.objectives.bind import bind
 from learner.pack import build, plan
 from learner.policy import Policy, load_policy, packing_of
+from learner.publish import write_tensors
 from learner.teacher import Teacher
 from tests.integration.test_policy import SMALL, configured, saved
 from verifiers.types import Rollout
@@ -166,9 +167,9 @@ def test_a_refreshed_teacher_moves_towards_the_policy_and_is_kept(tmp_path, shar
 
     assert [step for step in range(12) if teacher.is_due(step)] == [5, 10]
     teacher.refresh(WholeEngine(), model)  # pyright: ignore[reportArgumentType]
-    teacher.save(tmp_path)
+    write_tensors(tmp_path / "teacher.safetensors", teacher.copy())
     again = Teacher(teacher_dir, config, objective, model)
-    again.load(tmp_path)
+    again.load(tmp_path / "teacher.safetensors")
 
     for name, target in model.named_parameters():
         expected = before[name] + share * (target - before[name])

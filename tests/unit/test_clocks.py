@@ -9,6 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("actors", "cluster", "configs", "dashboard", "evaluation", "learner", "verifiers")
 
 BETWEEN_PROCESSES = {
+    "cluster/check_recorded.py": "whether a run wrote its state lately",
     "cluster/scale.py": "two processes of a run that may have started on different days",
 }
 """A monotonic clock means nothing in another process."""

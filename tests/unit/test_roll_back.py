@@ -22,9 +22,13 @@ class Actor:
 
     def __init__(self) -> None:
         self.told: list[Any] = []
+        self.saving = Path()
 
     async def save(self, folder: Path) -> None:
-        (folder / "weights").write_text("made")
+        self.saving = folder
+
+    async def saved(self) -> None:
+        (self.saving / "weights").write_text("made")
 
     async def commit(self, step: int, oldest_ticket: int) -> None:
         self.told.append((step, oldest_ticket))

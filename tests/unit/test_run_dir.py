@@ -44,8 +44,12 @@ def test_a_resumed_run_may_be_longer_but_not_another(tmp_path: Path):
     locate(config(tmp_path), "tiny", resume=False).create(config(tmp_path), "tiny")
 
     assert locate(config(tmp_path, "steps=99"), "tiny", resume=True).is_resumed
+    sharded = ("learner.world_size=2", "learner.zero_stage=3", "learner.offload_optimizer=true")
+    assert locate(config(tmp_path, *sharded), "tiny", resume=True).is_resumed
     with pytest.raises(RunDirError, match=r"filter\.length_budget: the run has 120, .* says 60"):
         locate(config(tmp_path, "filter.length_budget=60"), "tiny", resume=True)
+    with pytest.raises(RunDirError, match=r"learner\.dtype: the run has 'float32'"):
+        locate(config(tmp_path, "learner.dtype=bfloat16"), "tiny", resume=True)
     with pytest.raises(RunDirError, match=r"another seed"):
         locate(config(tmp_path, "seed=1"), "tiny", resume=True)
 
