@@ -77,7 +77,12 @@ class Run:
         self._learner = actors.learner
         self._tracker = tracker
         self._curriculum = Curriculum(job.prepared.source, job.config)
-        self._store = CheckpointStore(job.run_dir.checkpoints, job.config.checkpoint.keep)
+        self._store = CheckpointStore(
+            job.run_dir.checkpoints,
+            job.config.checkpoint.keep,
+            keep_every=job.config.checkpoint.keep_every,
+            max_gib=job.config.checkpoint.max_gib,
+        )
         self._heldout: list[Problem] = (
             job.prepared.source.heldout(job.config.eval.problems) if job.config.data.heldout else []
         )
@@ -204,6 +209,7 @@ class Run:
         """Everything is copied when this returns; what is left of it says whether it is kept."""
         state = TrainState(step=version, end_ticket=end_ticket, seconds=self._reports.seconds)
         learned = json.dumps(self._curriculum.state())
+        folder: Path | None = None
         try:
             folder = self._store.begin(version)
             await within(
@@ -211,8 +217,10 @@ class Run:
                 self._config.cluster.wait_timeout_s,
                 f"the learner to save version {version}",
             )
+        except TimeoutError:
+            raise
         except (OSError, ActorFailed) as error:
-            return self._not_saved(version, error)
+            return self._not_saved(version, folder, error)
         return self._keep(folder, state, learned)
 
     async def _keep(self, folder: Path, state: TrainState, learned: str) -> bool:
@@ -224,15 +232,19 @@ class Run:
             )
             (folder / CURRICULUM).write_text(learned)
             await asyncio.to_thread(self._store.commit, folder, state)
+        except TimeoutError:
+            raise
         except (OSError, ActorFailed) as error:
-            return await self._not_saved(state.step, error)
+            return await self._not_saved(state.step, folder, error)
         self._failed_saves = 0
         await self._actors.queue.commit(state.step, self._store.oldest_ticket())
         await self._actors.recorder.event("checkpoint", step=state.step)
         return True
 
-    async def _not_saved(self, version: int, error: Exception) -> bool:
+    async def _not_saved(self, version: int, folder: Path | None, error: Exception) -> bool:
         """The run goes on with the checkpoints that it has, and tries again soon; not for ever."""
+        if folder is not None:
+            await asyncio.to_thread(self._store.abandon, folder)
         self._failed_saves += 1
         await self._reports.changed(
             "checkpoint_failed", f"step {version} could not be kept: {error}", step=version

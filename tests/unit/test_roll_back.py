@@ -118,3 +118,41 @@ async def test_a_checkpoint_holds_what_the_curriculum_knows_and_its_manifest_say
     assert world.queue.told == [(1, 2)]
     checkpoint.curriculum.write_text("{}")
     assert "curriculum.json has changed" in world.store.newest()[1][0]
+
+
+async def test_a_checkpoint_that_cannot_be_written_is_said_and_the_fourth_in_a_row_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async def at_once(seconds: float) -> None: ...
+
+    monkeypatch.setattr("cluster.train.asyncio.sleep", at_once)
+    world = World(tmp_path, checkpoints=(2,))
+    write = world.learner.saved
+
+    async def full() -> None:
+        raise OSError(28, "No space left on device")
+
+    world.learner.saved = full  # pyright: ignore[reportAttributeAccessIssue]
+    for step in (3, 4, 5):
+        assert not await (await world.run._checkpoint(step, 2 * step))
+    kinds = [kind for kind, _ in world.recorder.told]
+    assert kinds == ["checkpoint_failed"] * 3
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["step-000002"]
+
+    with pytest.raises(UserError, match=r"4 checkpoints in a row.*No space left.*--resume"):
+        await (await world.run._checkpoint(6, 12))
+    world.learner.saved = write  # pyright: ignore[reportAttributeAccessIssue]
+    assert await (await world.run._checkpoint(7, 14))
+    newest, _ = world.store.newest()
+    assert newest is not None and newest.state.step == 7
+
+
+async def test_a_learner_that_hangs_while_it_saves_is_not_a_full_disk(tmp_path: Path):
+    world = World(tmp_path, checkpoints=())
+
+    async def hangs(folder: Path) -> None:
+        raise TimeoutError("waited 1800 s for the learner to save version 3")
+
+    world.learner.save = hangs  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(TimeoutError, match="to save version 3"):
+        await world.run._checkpoint(3, 6)
