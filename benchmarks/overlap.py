@@ -1,13 +1,13 @@
 """What writing while the learner steps is worth: async against exact.
 
     python -m benchmarks.overlap stub [--steps 40] [--json]
-    python -m benchmarks.overlap real [--rounds 3] [--steps 12] [--json] [key=value …]
+    python -m benchmarks.overlap real [key=value …] [--preset tiny] [--rounds 3] [--steps 12]
 
 ``stub``: the real loop, fleet and queue in this process around an engine and a learner that sleep:
 G seconds to write a batch, T to learn it, W to bring its weights. Exact takes G + T + W a step; at
 best, async takes max(G, T). The share of that bound which is reached must be 0.95.
 
-``real``: whole runs of ``tiny``, alternated, each engine and learner on a core of its own: seconds
+``real``: whole runs of a preset, alternated, each engine and learner on a core of its own: seconds
 from the end of the first step to the same number of trained tokens. The median ratio must be 1.5;
 what it can be at most depends on how close writing and learning are, which is printed beside it.
 Figures of a machine that does something else as well are worth nothing: the load is printed.
@@ -218,12 +218,12 @@ def stub(steps: int) -> dict[str, Any]:
     return {"rows": rows, "passed": all(row["share"] >= STUB_PASS for row in rows)}
 
 
-def real(rounds: int, steps: int, settings: Sequence[str]) -> dict[str, Any]:
+def real(rounds: int, steps: int, preset: str, settings: Sequence[str]) -> dict[str, Any]:
     rows = []
     for number in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
             sides = {
-                lag: real_run(Path(folder) / "runs", lag, steps, settings)
+                lag: real_run(Path(folder) / "runs", lag, steps, preset, settings)
                 for lag in ((0, 1) if number % 2 == 0 else (1, 0))
             }
         tokens = min(side[-1][1] - side[0][1] for side in sides.values())
@@ -240,10 +240,10 @@ Curve = list[tuple[float, int, float, float]]
 """At the end of every step: the time, trained tokens until then, its waiting and its learning."""
 
 
-def real_run(runs: Path, max_lag: int, steps: int, settings: Sequence[str]) -> Curve:
+def real_run(runs: Path, max_lag: int, steps: int, preset: str, settings: Sequence[str]) -> Curve:
     name = f"lag-{max_lag}"
     command = [
-        sys.executable, "-m", "cluster.main", "train", "tiny", *PINNED, f"runs_dir={runs}",
+        sys.executable, "-m", "cluster.main", "train", preset, *PINNED, f"runs_dir={runs}",
         f"name={name}", f"max_lag={max_lag}", f"steps={steps}", "checkpoint.every=1000", *settings,
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True)
@@ -288,6 +288,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("stub", "real"))
     parser.add_argument("settings", nargs="*", help="key=value, of the real runs")
+    parser.add_argument("--preset", default="tiny", help="of the real runs")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=None)
     parser.add_argument("--json", action="store_true")
@@ -295,7 +296,7 @@ def main() -> None:
     if arguments.what == "stub":
         found = stub(arguments.steps or 40)
     else:
-        found = real(arguments.rounds, arguments.steps or 12, arguments.settings)
+        found = real(arguments.rounds, arguments.steps or 12, arguments.preset, arguments.settings)
     if arguments.json:
         print(json.dumps(found))
     else:
