@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from actors.ledger import Counts, Ledger
+from actors.one_writer import hold
 from actors.open_lease import LeftOut, OpenLease, Rules
 from actors.replay_log import ReplayLog, read_log
 from actors.settlement_rows import encode_settlement
@@ -35,6 +36,9 @@ logger = logging.getLogger(__name__)
 
 INVARIANTS_EVERY = 16
 """Acknowledged steps between checks of every count; with ``debug`` it is each one."""
+
+PREDECESSOR_S = 30.0
+"""Longest wait for the process that had the queue before to be gone."""
 
 DISK_AGAIN_S = 0.5
 """Between two attempts to write while the disk is full or fails."""
@@ -117,6 +121,9 @@ class ReplayQueue:
 
     async def _rebuild(self) -> None:
         """Of the log alone; it has the tokens that memory has let go of."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        # What an earlier process writes after this has read would be lost.
+        await asyncio.to_thread(hold, self._directory, PREDECESSOR_S)
         if self._log is not None:
             self._log.close()
         self._ledger = await asyncio.to_thread(_read, self._directory)

@@ -17,6 +17,8 @@ from configs.schema import RunConfig
 def launch(config: RunConfig, preset: str, *, resume: bool) -> tuple[dict[str, Any], Path]:
     """Train and return the summary and the run's folder. The folder appears when all is checked."""
     run_dir = locate(config, preset, resume=resume)
+    if resume:
+        run_dir.hold()
     with open_live(sys.stdout) as display:
         if (summary := run_dir.summary_if_done(config.steps)) is not None:
             display.note(f"{run_dir.path} has finished its steps; raise steps=… to go on")

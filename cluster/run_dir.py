@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from actors.one_writer import InUse, hold
 from cluster.ray_job import is_ray_job
 from configs.errors import UserError
 from configs.load import dump, load_resolved
@@ -45,6 +46,13 @@ class RunDir:
     def weights(self) -> Path:
         return self.path / "weights"
 
+    def hold(self) -> None:
+        """Nobody else goes on with this run while this process lives."""
+        try:
+            hold(self.path)
+        except InUse as error:
+            raise RunDirError(f"{error}: the run goes on there; stop it before --resume") from None
+
     def require_same(self, fingerprints: Mapping[str, str]) -> None:
         """A run goes on with the problems and the tokenizer that it began with: names may stay and
         files change."""
@@ -62,6 +70,7 @@ class RunDir:
         """Write what is to run. A resumed run adds a start to its ``run.json``."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            self.hold()
             self.weights.mkdir(exist_ok=True)
             starts = self._read(RUN).get("starts", []) if self.is_resumed else []
             known = secrets_of(os.environ)

@@ -13,15 +13,20 @@ import pytest
 from cluster.checkpoint import CheckpointStore
 from configs.run_files import read_jsonl
 from tests.faults.live import Live, training
-from tests.integration.conftest import World, world
+from tests.integration.conftest import Laconic, World, laconic, world
 from tests.integration.runs import Account
 
-__all__ = ["world"]  # the fixture
+__all__ = ["laconic", "world"]  # the fixtures
 
 HANG_S = 5
 """``cluster.part_timeout_s``."""
 
 BACK_S = 60
+
+SETTINGS = (
+    "steps=5000", "max_lag=1", "checkpoint.every=3", f"cluster.part_timeout_s={HANG_S}",
+    "cluster.part_restarts=8", "cluster.learner_restarts=8",
+)  # fmt: skip
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -33,11 +38,7 @@ def live(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Liv
         "judge.judged=kill@20,queue.appended=kill@120,recorder.sealed=kill@12",
         "LACONIC_FAILPOINTS_DIR": str(tmp_path_factory.mktemp("fired")),
     }
-    settings = [
-        "steps=5000", "max_lag=1", "checkpoint.every=3", f"cluster.part_timeout_s={HANG_S}",
-        "cluster.part_restarts=8", "cluster.learner_restarts=8",
-    ]  # fmt: skip
-    with training(world, "parts", *settings, environment=faults) as run:
+    with training(world, "parts", *SETTINGS, environment=faults) as run:
         yield run
 
 
@@ -115,6 +116,15 @@ def test_a_learner_that_is_killed_comes_back_and_engines_stay(live: Live):
     assert live.pid("generator-0") == engine
     assert live.events("engine_lost") == []
     assert back["seconds"] < 60
+
+
+@pytest.mark.row(25)
+def test_a_run_that_goes_on_is_not_resumed_by_another(live: Live, world: World, laconic: Laconic):
+    done = laconic("train", "tiny", *world.settings, *SETTINGS, "name=parts", "--resume")
+
+    assert done.returncode == 2
+    assert f"written by process {live.driver.pid}" in done.stderr
+    live.wait_for_steps(1)
 
 
 @pytest.mark.row(11)

@@ -19,6 +19,7 @@ def test_nothing_is_written_until_it_is_created(tmp_path: Path):
     run_dir.create(config(tmp_path), "tiny")
 
     assert {path.name for path in run_dir.path.iterdir()} == {
+        "lock",
         "run.json",
         "resolved.yaml",
         "weights",
