@@ -30,7 +30,8 @@ from typing import Any
 
 from actors.replay import ReplayQueue
 from cluster.fleet import Fleet
-from cluster.loop import Issued, Parts, run
+from cluster.loop import Parts, run
+from cluster.neighbours import Issued
 from configs.load import load
 from configs.run_files import read_jsonl
 from configs.schema import RunConfig

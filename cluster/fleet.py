@@ -22,7 +22,8 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Protocol, TypeVar
 
-from cluster.loop import Desk, Loaded, within
+from cluster.loop import within
+from cluster.neighbours import Desk, Loaded
 from configs.errors import PartDied, UserError
 from configs.schema import RunConfig
 from verifiers.types import EvalSample, Problem, PublishedWeights, Sampling, Ticket

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from cluster.loop import LearnerLost
+from cluster.neighbours import LearnerLost
 from cluster.spawn import kill
 from configs.errors import PartDied
 from verifiers.types import Lease, PublishedWeights

@@ -24,110 +24,31 @@ engines that die.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import TypeVar
 
 from cluster.bad_steps import BadSteps
+from cluster.neighbours import (
+    Desk,
+    Draws,
+    Engines,
+    Issued,
+    LearnerLost,
+    Learns,
+    NothingToLearn,
+    Queues,
+    Reports,
+    Stepped,
+    StepTimes,
+)
 from configs.errors import LeaseLost
 from configs.schema import RunConfig
-from verifiers.types import GroupOutcome, Lease, PublishedWeights, Ticket
+from verifiers.types import Lease, PublishedWeights, Ticket
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-Issued = Mapping[str, Any]
-"""A ticket as the queue's log has it."""
-
-
-class LearnerLost(RuntimeError):
-    """A rank of the learner is gone, and so is the learner; why that is."""
-
-
-class NothingToLearn(RuntimeError):
-    """Hardly anything is accepted, for so long that it is no chance."""
-
-
-class Draws(Protocol):
-    def draw(self, number: int, version: int) -> Ticket | None: ...
-    def again(self, record: Issued) -> Ticket: ...
-    def learn(self, groups: Sequence[GroupOutcome]) -> list[str]: ...
-
-
-class Queues(Protocol):
-    async def num_issued(self) -> int: ...
-    async def room(self, number: int) -> int: ...
-    async def issue(self, ticket: Ticket) -> int | None: ...
-    async def end_of_data(self, number: int) -> None: ...
-    async def lease(self, step: int) -> Lease: ...
-    async def ack(self, lease: Lease, *, skipped: bool) -> None: ...
-    async def published(self, version: int) -> None: ...
-    async def give_up(self, ticket: Ticket, why: str) -> int: ...
-
-
-class Engines(Protocol):
-    """All engines of the run, however many these are just now."""
-
-    async def generate(self, desk: "Desk") -> None:
-        """Write what the tickets ask for, for ever. Raises when no engine is left."""
-        ...
-
-    async def load(self, weights: PublishedWeights) -> Sequence["Loaded"]:
-        """Returns when all that write do so with these weights, and at least one does."""
-        ...
-
-    async def resize(self, wanted: int) -> None:
-        """Add engines, or let the last ones leave; returns at once."""
-        ...
-
-
-class Loaded(Protocol):
-    """What an engine says of a swap of its weights."""
-
-    @property
-    def stall_s(self) -> float: ...
-    @property
-    def prepare_s(self) -> float: ...
-    @property
-    def seconds(self) -> float: ...
-    @property
-    def in_flight(self) -> int: ...
-
-
-class Stepped(Protocol):
-    """What the learner says of one optimizer step."""
-
-    @property
-    def skipped(self) -> bool: ...
-    @property
-    def diverged(self) -> bool: ...
-
-
-class Learns(Protocol):
-    """Any of these raises ``LearnerLost`` when it is gone."""
-
-    async def step(self, lease: Lease) -> Stepped: ...
-    async def publish(self, version: int, *, whole: bool = False) -> PublishedWeights: ...
-    async def send(self, engines: int) -> None: ...
-
-
-class Reports(Protocol):
-    async def waiting(self, lease: Lease) -> None: ...
-    async def alarm(self, step: int, text: str) -> None: ...
-    async def stepped(self, lease: Lease, metrics: Stepped, times: "StepTimes") -> None: ...
-    async def synced(self, weights: PublishedWeights, loads: Sequence[Loaded]) -> None: ...
-    async def heartbeat(self) -> None: ...
-    async def ended(self, why: str) -> None: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepTimes:
-    """Microseconds since the epoch: the phases of one turn of ``learn``, end to end."""
-
-    asked_us: int
-    leased_us: int
-    stepped_us: int
-    published_us: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -174,21 +95,6 @@ class Parts:
     """Whoever asks the learner for anything has it: one call at a time, and of a known version."""
     whole: PublishedWeights | None = None
     """The last weights that were published in full because an engine could use nothing else."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
-    """Where engines find what they are to do, and what they lack."""
-
-    tickets: asyncio.Queue[Ticket]
-    issue: Callable[[Ticket], Awaitable[int | None]]
-    """Leave to write a ticket again: the number of the attempt. None: it is settled after all."""
-    give_up: Callable[[Ticket, str], Awaitable[int]]
-    """Nobody can write this ticket, and why; returns how many there are of that kind."""
-    whole: Callable[[], Awaitable[PublishedWeights]]
-    """The learner's weights in full, in a file, for an engine that cannot use what was sent."""
-    send: Callable[[int], Awaitable[None]]
-    """Stream what was published last to that many engines, which are receiving it."""
 
 
 async def run(parts: Parts, *, start: int, reissue: Sequence[Issued]) -> int:

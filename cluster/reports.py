@@ -9,7 +9,7 @@ from typing import Any
 
 from cluster.judge_alarm import JudgeAlarm
 from cluster.live import Display
-from cluster.loop import Loaded, StepTimes
+from cluster.neighbours import Loaded, StepTimes
 from cluster.tracker import Tracker
 from configs.schema import RunConfig
 from verifiers.pool_stats import PoolStats

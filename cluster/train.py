@@ -15,7 +15,8 @@ from actors.replay import Opened
 from cluster.checkpoint import CURRICULUM, Checkpoint, CheckpointStore, TrainState
 from cluster.fleet import Fleet
 from cluster.live import Display
-from cluster.loop import LearnerLost, Parts, run, within
+from cluster.loop import Parts, run, within
+from cluster.neighbours import LearnerLost
 from cluster.plan import Plan, Resources
 from cluster.prepare import Prepared
 from cluster.reports import Reports

@@ -24,6 +24,7 @@ LIGHT = (
     "cluster.checkpoint",
     "cluster.ckpt",
     "cluster.loop",
+    "cluster.neighbours",
     "cluster.main",
     "cluster.plan",
     "cluster.replay",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cluster.learner_group import LearnerGroup
-from cluster.loop import LearnerLost
+from cluster.neighbours import LearnerLost
 from configs.errors import PartDied
 
 

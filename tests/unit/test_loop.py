@@ -14,7 +14,8 @@ from actors.replay import ReplayQueue
 from cluster import loop
 from cluster.bad_steps import BadSteps
 from cluster.fleet import Fleet
-from cluster.loop import LearnerLost, NothingToLearn, Parts
+from cluster.loop import Parts
+from cluster.neighbours import LearnerLost, NothingToLearn
 from configs.errors import LeaseLost, UserError
 from configs.load import load
 from tests.fakes import make_problem, make_ticket
