@@ -22,7 +22,6 @@ engines that die.
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -47,7 +46,6 @@ from configs.errors import LeaseLost
 from configs.schema import RunConfig
 from verifiers.types import Lease, PublishedWeights, Ticket
 
-logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 

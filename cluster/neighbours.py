@@ -1,4 +1,4 @@
-"""What the loop needs of its neighbours, and what they tell each other. Nothing of how they do it."""
+"""What the loop needs of its neighbours, and what they tell each other; not how they do it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
