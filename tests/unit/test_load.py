@@ -123,3 +123,13 @@ def test_every_leaf_of_the_schema_can_be_set():
 @pytest.mark.parametrize("prompt", ["{problem}", "{problem} Hint: {answer}", '{problem} "so": yes'])
 def test_a_template_that_begins_with_a_brace_is_text(prompt: str):
     assert load("tiny", [f"learner.teacher.prompt={prompt}"]).learner.teacher.prompt == prompt
+
+
+def test_the_wordings_of_the_data_page_are_settings(tmp_path: Path):
+    page = (Path(__file__).parents[2] / "docs/data.md").read_text()
+    block = page.split("```yaml\n")[1].split("```")[0]
+    (tmp_path / "wordings.yaml").write_text(block)
+
+    templates = load("tiny", [str(tmp_path / "wordings.yaml")]).data.templates
+
+    assert [template.level for template in templates] == ["short", "long"]
