@@ -13,13 +13,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("runs")
 
 
-@pytest.mark.timeout(1200)  # where nobody has made the model yet, that comes first
+@pytest.mark.timeout(2400)  # where nobody has made the model yet, that comes first
 def test_the_demo_shortens_by_three_fifths_and_keeps_the_accuracy(
     laconic: Laconic, runs: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("LACONIC__RUNS_DIR", str(runs))
 
-    done = laconic("demo", timeout_s=900)
+    done = laconic("demo", timeout_s=2100)
 
     assert done.returncode == 0
     [run_dir] = runs.glob("demo-*")
