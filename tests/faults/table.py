@@ -25,22 +25,27 @@ class Seen:
 
 
 def write(path: Path, rows: Mapping[str, Iterable[int]], seen: Iterable[Seen]) -> None:
-    """``rows``: of every test that has some. Everything else on the page stays."""
+    """``rows``: of every test that has some. Everything else on the page stays, and so does what
+    was seen before of a row of which nothing ran now."""
     text = path.read_text()
     before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    old, end, after = rest.partition(END)
     if not (begin and end):
         raise ValueError(f"{path} lacks the two lines {BEGIN!r} and {END!r}")
-    path.write_text(f"{before}{BEGIN}\n{table(rows, seen)}\n{END}{after}")
+    path.write_text(f"{before}{BEGIN}\n{table(rows, seen, old)}\n{END}{after}")
 
 
-def table(rows: Mapping[str, Iterable[int]], seen: Iterable[Seen]) -> str:
+def table(rows: Mapping[str, Iterable[int]], seen: Iterable[Seen], old: str = "") -> str:
     by_row: dict[int, list[Seen]] = defaultdict(list)
     for one in seen:
         for number in rows.get(one.test, ()):
             by_row[number].append(one)
     lines = ["| row | injected | expected | observed |", "|---|---|---|---|"]
+    known = {line.split(" | ")[0].strip("| "): line for line in old.strip().splitlines()}
     for row in ROWS:
+        if not by_row[row.number] and row.number not in NOT_BUILT and str(row.number) in known:
+            lines.append(known[str(row.number)])
+            continue
         observed = _observed(by_row[row.number], row.number)
         lines.append(f"| {row.number} | {row.injected} | {row.expected} | {observed} |")
     return "\n".join(lines)

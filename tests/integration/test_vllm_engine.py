@@ -34,7 +34,8 @@ from verifiers.mapped_file import MappedFile
 from verifiers.types import Completion, PublishedWeights, Sampling, WeightsFile
 from verifiers.weights_file import WeightsRefused, file_tensors
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+# One engine serves them all, in their order: whoever wants one of them wants them all.
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.row(23)]
 
 EOS = 2
 BUCKET_MIB = 1
@@ -350,7 +351,6 @@ def gone(weights: PublishedWeights) -> PublishedWeights:
     return replace(weights, files=(replace(weights.files[0], path="gone"),))
 
 
-@pytest.mark.row(23)
 @pytest.mark.parametrize(
     ("make", "why"),
     [
@@ -375,7 +375,6 @@ async def test_refused_weights_leave_the_engine_as_it_was(world, make, why):
 DAMAGES = ("other bytes", "another shape", "a tensor less", "half of a fused matrix")
 
 
-@pytest.mark.row(23)
 @pytest.mark.parametrize("is_staged", [True, False], ids=["staged", "while it stands still"])
 @pytest.mark.parametrize("damage", DAMAGES)
 async def test_weights_that_change_after_the_check_are_taken_back(
@@ -483,7 +482,6 @@ async def test_a_delta_is_applied_under_requests_in_flight(world):
     assert first_token_ms >= 1000 * (report.prepare_s + report.stall_s) * 0.9
 
 
-@pytest.mark.row(23)
 async def test_a_delta_that_is_damaged_or_for_another_base_leaves_the_engine_as_it_was(world):
     weights = changed(world, world.published(1, version=4))
     delta = Path(weights.files[1].path)
@@ -502,7 +500,6 @@ def streamed(complete: PublishedWeights, stream: WeightStream) -> PublishedWeigh
     return replace(complete, files=(), is_streamed=True, address=stream.address)
 
 
-@pytest.mark.row(23)
 async def test_a_stream_that_breaks_or_brings_other_bytes_leaves_the_engine_as_it_was(world):
     complete = world.published(2, version=5)
     stream = WeightStream(BUCKET_MIB << 20, timeout_s=15)

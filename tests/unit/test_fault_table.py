@@ -83,6 +83,19 @@ def test_only_what_stands_between_the_two_lines_is_written(tmp_path: Path):
         write(page, {}, [])
 
 
+def test_a_row_of_which_nothing_ran_keeps_what_was_seen_of_it(tmp_path: Path):
+    page = tmp_path / "page.md"
+    page.write_text(f"{BEGIN}\n{END}\n")
+    rows = {"a.py::test_a": [1], "b.py::test_b": [2]}
+    write(page, rows, [Seen(test=test, outcome="failed") for test in rows])
+
+    write(page, rows, [Seen(test="b.py::test_b", outcome="passed")])
+
+    assert "1 failed" in line_of(page.read_text(), 1)
+    assert "1 passed" in line_of(page.read_text(), 2)
+    assert "no test of it ran" in line_of(page.read_text(), 3)
+
+
 SESSION = """
 import pytest
 
