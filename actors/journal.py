@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from actors.line_file import LineFile, encode
 from configs.failpoints import failpoint
 from configs.run_files import FOLDERS, MANIFEST, SCHEMAS, Kind, part_name, read_jsonl
+from verifiers.durable import sync
 
 Record = dict[Kind, list[dict[str, Any]]]
 """Rows that were received together, by kind."""
@@ -94,7 +95,7 @@ class Sealer:
         if lines:
             failpoint("recorder.sealed")
             self._manifest.append(lines, durable=True)
-            _sync_folder(self._run_dir / "rollouts")
+            sync(self._run_dir / "rollouts")
             self._sealed |= {(segment.boot, segment.seq, kind) for kind in rows}
         path.unlink(missing_ok=True)
         self._sealed -= {(segment.boot, segment.seq, kind) for kind in rows}
@@ -124,7 +125,7 @@ def write_part(table: pa.Table, path: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    _sync_folder(path.parent)
+    sync(path.parent)
 
 
 class Backlog:
@@ -201,11 +202,3 @@ def _link_text(rows: Record, seq: int) -> None:
 def _span(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> list[int] | None:
     known = [row[column] for row in rows for column in columns if row[column] is not None]
     return [min(known), max(known)] if known else None
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,7 +5,6 @@ and with its number in the file, so that one that is gone from the middle is mis
 """
 
 import json
-import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from actors.line_file import LineFile
 from configs.failpoints import failpoint
+from verifiers.durable import sync
 
 Record = dict[str, Any]
 
@@ -31,7 +31,7 @@ class ReplayLog:
         path.open("xb").close()
         self._file = LineFile(path)
         self._num_records = 0
-        _sync_directory(directory)
+        sync(directory)
 
     def append(self, record: Record) -> None:
         """On the disk when this returns; nothing of it is there, for a reader, when it raises."""
@@ -71,11 +71,3 @@ def _decode(line: bytes) -> Record | None:
     if not body or checksum != b"%08x" % zlib.crc32(body):
         return None
     return json.loads(body)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -17,6 +17,7 @@ import xxhash
 
 from configs.errors import UserError
 from configs.failpoints import failpoint
+from verifiers.durable import sync
 
 MANIFEST = "manifest.json"
 LATEST = "LATEST"
@@ -163,7 +164,7 @@ class CheckpointStore:
             self._remove(final)
         os.rename(folder, final)
         del self._under_way[state.step]
-        _sync(self._directory)
+        sync(self._directory)
         self._point_at(self.folders()[-1])  # a slower save may come after a later one
         self._prune()
         return Checkpoint(path=final, state=state)
@@ -194,7 +195,7 @@ class CheckpointStore:
         _write_durably(self._directory / f"{LATEST}.new", folder.name)
         failpoint("checkpoint.latest")
         os.replace(self._directory / f"{LATEST}.new", self._directory / LATEST)
-        _sync(self._directory)
+        sync(self._directory)
 
     def _require_room(self) -> None:
         folders = self.folders()
@@ -260,7 +261,7 @@ def _seal(folder: Path, state: TrainState) -> None:
     paths = sorted(folder.rglob("*"))
     files = [path for path in paths if path.is_file()]
     for path in files:
-        _sync(path)
+        sync(path)
     manifest = {
         "state": asdict(state),
         "files": {str(p.relative_to(folder)): [p.stat().st_size, _digest(p)] for p in files},
@@ -268,7 +269,7 @@ def _seal(folder: Path, state: TrainState) -> None:
     failpoint("checkpoint.manifest")
     _write_durably(folder / MANIFEST, json.dumps(manifest, indent=1))
     for path in [*filter(Path.is_dir, paths), folder]:
-        _sync(path)
+        sync(path)
 
 
 def _require_trusted(folder: Path) -> None:
@@ -300,12 +301,4 @@ def _digest(path: Path) -> str:
 
 def _write_durably(path: Path, text: str) -> None:
     path.write_text(text)
-    _sync(path)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(path)

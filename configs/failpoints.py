@@ -37,6 +37,8 @@ POINTS = {
 
 ERRORS = {"enospc": errno.ENOSPC, "eio": errno.EIO}
 ACTIONS = ("kill", "stop", "raise", *ERRORS)
+AFTER, DONE = ("queue.appended",), ("kill", "stop")
+"""Where something is done already, an error would be a lie: there a process can only go."""
 
 
 @dataclass(slots=True)
@@ -68,7 +70,8 @@ def parse(specs: str) -> dict[str, _Fault]:
         rest, _, first = rest.partition("@")
         action, _, times = rest.partition("*")
         counts = (first or "1", times or "1")
-        if name not in POINTS or action not in ACTIONS or not all(map(str.isdigit, counts)):
+        is_fault = name in POINTS and action in (DONE if name in AFTER else ACTIONS)
+        if not is_fault or not all(map(str.isdigit, counts)):
             raise UserError(
                 f"{SPECS}={spec!r} is no name=action[*times][@first]; names: {', '.join(POINTS)}; "
                 f"actions: {', '.join(ACTIONS)}"

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from transformers import PreTrainedConfig
 
 from configs.failpoints import failpoint
 from learner.publish import copy_model_files, write_tensors
+from verifiers.durable import sync
 
 logger = logging.getLogger(__name__)
 
@@ -93,14 +93,6 @@ def write(snapshot: Snapshot, root: Path) -> None:
             failpoint("learner.saving")
             snapshot.model.write(root / MODEL)
         for folder in (LEARNER, MODEL):
-            _sync(root / folder)
+            sync(root / folder)
     finally:
         snapshot.files.clear()
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

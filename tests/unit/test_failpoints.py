@@ -20,7 +20,7 @@ def fresh():
 def test_nothing_happens_unless_it_is_asked_for(monkeypatch):
     monkeypatch.delenv(SPECS, raising=False)
     failpoint("queue.append")
-    monkeypatch.setenv(SPECS, "queue.appended=raise")
+    monkeypatch.setenv(SPECS, "recorder.sealed=raise")
     failpoint("queue.append")
 
 
@@ -59,7 +59,9 @@ def test_a_process_is_killed_where_it_stands():
     assert done.stdout == b""
 
 
-@pytest.mark.parametrize("specs", ["nowhere=kill", "queue.append=explode", "queue.append=kill@x"])
+@pytest.mark.parametrize(
+    "specs", ["nowhere=kill", "queue.append=explode", "queue.append=kill@x", "queue.appended=eio"]
+)
 def test_an_unknown_fault_is_refused(specs):
     with pytest.raises(UserError, match="LACONIC_FAILPOINTS"):
         parse(specs)
