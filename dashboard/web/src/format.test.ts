@@ -16,10 +16,10 @@ describe("duration", () => {
 });
 
 describe("percent and number", () => {
-  it("keeps a thin space before the sign and a true minus", () => {
-    expect(format.percent(0.374)).toBe("37.4 %");
-    expect(format.percent(-0.02)).toBe("−2.0 %");
-    expect(format.percent(-0.00001)).toBe("0.0 %");
+  it("keeps a narrow space before the sign and a true minus", () => {
+    expect(format.percent(0.374)).toBe("37.4\u202f%");
+    expect(format.percent(-0.02)).toBe("−2.0\u202f%");
+    expect(format.percent(-0.00001)).toBe("0.0\u202f%");
   });
 
   it.each([
@@ -30,7 +30,7 @@ describe("percent and number", () => {
 describe("change", () => {
   it("says better for fewer tokens and worse for lower accuracy", () => {
     expect(format.change(-312, "down")).toEqual({ text: "−312", word: "better" });
-    expect(format.change(-0.02, "up", format.percent)).toEqual({ text: "−2.0 %", word: "worse" });
+    expect(format.change(-0.02, "up", format.percent)).toEqual({ text: "−2.0\u202f%", word: "worse" });
   });
 
   it("has no word for what reads as nothing", () => {

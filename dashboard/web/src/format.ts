@@ -1,7 +1,7 @@
 /** Numbers, times and names as people read them. Pure. */
 
 const MINUS = "−";
-const THIN = " ";
+const SPACE = "\u202f";
 
 export type Maybe = number | null | undefined;
 
@@ -24,7 +24,7 @@ export function exact(value: number): string {
 /** A share of 1 as `37.4 %`. */
 export function percent(share: number, digits = 1): string {
   if (!Number.isFinite(share)) return notFinite(share);
-  return `${signed(share, Math.abs(share * 100).toFixed(digits))}${THIN}%`;
+  return `${signed(share, Math.abs(share * 100).toFixed(digits))}${SPACE}%`;
 }
 
 /** Up to four significant digits, never more than a reader needs: `0.1234`, `12.4`, `1,234`. */
