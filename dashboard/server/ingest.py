@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import duckdb
+import pyarrow.parquet as pq
 
 from configs.run_files import Kind
 from dashboard.server import columns
@@ -59,19 +60,84 @@ def take_in(
     births, fates = parts.get("meta", ()), parts.get("fate", ())
     if births or fates:
         _stage_fates(db, run_dir, fates)
-        _stage_births(db, run_dir, births)
-        labels = {name: _extended(db, name, known) for name, known in labels.items()}
+        labels = labels | {"fate": _extended(db, "fate", labels["fate"], "new_fates")}
         _update_fates(db)
         if births:
-            _insert_births(db)
-            _insert_checks(db)
-            _drop_superseded(db)
+            source = _Births(db, run_dir, births)
+            for name in [name for name in source.labels if name in source.there]:
+                labels[name] = _extended(db, name, labels[name], source.sql)
+            source.insert(db)
+            _drop_superseded(db, source.first_row)
         _keep_pending(db)
     if problems := parts.get("problems"):
         _take_problems(db, run_dir, problems)
     if evals := parts.get("evals"):
         _take_evals(db, run_dir, evals)
     return labels
+
+
+class _Births:
+    """Parts of kind ``meta`` that are about to become rows."""
+
+    labels = tuple(name for name in columns.LABELS if name in columns.BIRTH)
+
+    def __init__(
+        self, db: duckdb.DuckDBPyConnection, run_dir: Path, parts: Sequence["Part"]
+    ) -> None:
+        files = _files(run_dir, parts)
+        self.there = columns_of(db, files)
+        self.first_row = _next_row(db)
+        self._first_part = parts[0].number
+        self._bases = _bases(parts, self.first_row)
+        self._has_checks = "filters" in self.there and any(
+            _has_checks_of_steps(run_dir / part.file) for part in parts
+        )
+        names = ", ".join(_text(file) for file in files)
+        self.sql = f"read_parquet([{names}], {OPTIONS})"
+
+    def insert(self, db: duckdb.DuckDBPyConnection) -> None:
+        births = ", ".join(f"b.{name}" for name in columns.BIRTH)
+        resolved = {"fate": "coalesce(f.fate, if(b.accepted, 'waiting', 'rejected'))"}
+        fates = ", ".join(f"{resolved.get(name, f'f.{name}')} AS {name}" for name in columns.FATE)
+        row = "list_extract($1, file_index::BIGINT + 1) + file_row_number"
+        db.execute(
+            f"""INSERT INTO rollouts BY NAME
+                SELECT *, {columns.STAGE} AS stage FROM (
+                    SELECT b.row, b.part, {births}, {fates}
+                    FROM (SELECT {row} AS row, $2::INTEGER + file_index::INTEGER AS part,
+                            {columns.births(self.there)}
+                        FROM {self.sql} m WHERE m.rollout_id IS NOT NULL) b
+                    LEFT JOIN new_fates f ON b.rollout_id = f.rollout_id)""",
+            [self._bases, self._first_part],
+        )
+        if self._has_checks:
+            own = ", ".join(f"'{name}'" for name in columns.OWN_CHECKS)
+            db.execute(
+                f"""INSERT INTO checks SELECT row, c.name, c.pass, c.value, c.threshold
+                    FROM (SELECT {row} AS row, unnest(filters) AS c
+                        FROM {self.sql} WHERE rollout_id IS NOT NULL)
+                    WHERE c.name NOT IN ({own})""",
+                [self._bases],
+            )
+
+
+def _has_checks_of_steps(path: Path) -> bool:
+    """Every decision has three checks of its own; unpacking millions of them to find out that there
+    are no others would be most of the work. The footer says how many there are."""
+    metadata = pq.read_metadata(path)
+    paths = [metadata.schema.column(at).path for at in range(metadata.num_columns)]
+    place = next((at for at, name in enumerate(paths) if name.startswith("filters.")), None)
+    if place is None:
+        return False
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        column = group.column(place)
+        if column.statistics is None or not column.statistics.has_null_count:
+            return True
+        none = column.statistics.null_count  # rollouts without any check
+        if column.num_values - none > len(columns.OWN_CHECKS) * (group.num_rows - none):
+            return True
+    return False
 
 
 def columns_of(db: duckdb.DuckDBPyConnection, files: Sequence[str]) -> set[str]:
@@ -122,35 +188,12 @@ def _stage_fates(db: duckdb.DuckDBPyConnection, run_dir: Path, parts: Sequence["
     )
 
 
-def _stage_births(db: duckdb.DuckDBPyConnection, run_dir: Path, parts: Sequence["Part"]) -> None:
-    files = _files(run_dir, parts)
-    if not files:
-        empty = columns.births(())
-        db.execute(
-            f"""CREATE OR REPLACE TEMP TABLE new_births AS SELECT NULL::BIGINT AS row,
-                NULL::INTEGER AS part, {empty},
-                NULL::STRUCT(name VARCHAR, pass BOOLEAN, value DOUBLE, threshold DOUBLE)[] filters
-                LIMIT 0"""
-        )
-        return
-    there = columns_of(db, files)
-    checks = "CASE WHEN len(m.filters) > 3 THEN m.filters END" if "filters" in there else "NULL"
-    db.execute(
-        f"""CREATE OR REPLACE TEMP TABLE new_births AS
-            SELECT list_extract($2, file_index::BIGINT + 1) + file_row_number AS row,
-                $3::INTEGER + file_index::INTEGER AS part, {columns.births(there)},
-                {checks}::STRUCT(name VARCHAR, pass BOOLEAN, value DOUBLE, threshold DOUBLE)[]
-                    AS filters
-            FROM read_parquet($1, {OPTIONS}) m WHERE m.rollout_id IS NOT NULL""",
-        [files, _bases(parts, _next_row(db)), parts[0].number],
-    )
-
-
-def _extended(db: duckdb.DuckDBPyConnection, name: str, known: tuple[str, ...]) -> tuple[str, ...]:
+def _extended(
+    db: duckdb.DuckDBPyConnection, name: str, known: tuple[str, ...], source: str
+) -> tuple[str, ...]:
     """A column that gets a value which it did not have before is made wider."""
-    table = "new_fates" if name == "fate" else "new_births"
-    found = db.execute(f"SELECT DISTINCT {name} FROM {table} WHERE {name} IS NOT NULL").fetchall()
-    new = sorted({value for (value,) in found} - set(known))
+    found = db.execute(f"SELECT DISTINCT {name} FROM {source} WHERE {name} IS NOT NULL").fetchall()
+    new = sorted({str(value) for (value,) in found} - set(known))
     if new:
         known = (*known, *new)
         db.execute(f"ALTER TABLE rollouts ALTER {name} SET DATA TYPE {_enumeration(known)}")
@@ -158,10 +201,11 @@ def _extended(db: duckdb.DuckDBPyConnection, name: str, known: tuple[str, ...]) 
 
 
 def _enumeration(values: Sequence[str]) -> str:
-    if not values:
-        return "VARCHAR"
-    quoted = ("'" + value.replace("'", "''") + "'" for value in values)
-    return f"ENUM ({', '.join(quoted)})"
+    return f"ENUM ({', '.join(map(_text, values))})" if values else "VARCHAR"
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
 
 
 def _update_fates(db: duckdb.DuckDBPyConnection) -> None:
@@ -176,46 +220,28 @@ def _update_fates(db: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-def _insert_births(db: duckdb.DuckDBPyConnection) -> None:
-    births = ", ".join(f"b.{name}" for name in columns.BIRTH)
-    resolved = {"fate": "coalesce(f.fate, if(b.accepted, 'waiting', 'rejected'))"}
-    fates = ", ".join(f"{resolved.get(name, f'f.{name}')} AS {name}" for name in columns.FATE)
-    db.execute(
-        f"""INSERT INTO rollouts BY NAME
-            SELECT *, {columns.STAGE} AS stage FROM (
-                SELECT b.row, b.part, {births}, {fates}
-                FROM new_births b LEFT JOIN new_fates f ON b.rollout_id = f.rollout_id)"""
-    )
-
-
-def _insert_checks(db: duckdb.DuckDBPyConnection) -> None:
-    """Only those that say what no column says."""
-    own = ", ".join(f"'{name}'" for name in columns.OWN_CHECKS)
-    db.execute(
-        f"""INSERT INTO checks SELECT row, c.name, c.pass, c.value, c.threshold
-            FROM (SELECT row, unnest(filters) AS c FROM new_births WHERE filters IS NOT NULL)
-            WHERE c.name NOT IN ({own})"""
-    )
-
-
-def _drop_superseded(db: duckdb.DuckDBPyConnection) -> None:
+def _drop_superseded(db: duckdb.DuckDBPyConnection, first_row: int) -> None:
     """A group that was handed out again replaces what its older attempts wrote, and a rollout that
     was recorded again its older row: ``configs.run_files.latest_rollouts``."""
     ticket = "split_part(group_id, '.', 1)"
-    again = "SELECT max(attempt) > 0 FROM rollouts"
-    if db.execute(again).fetchone() == (True,):
+    if db.execute("SELECT max(attempt) > 0 FROM rollouts").fetchone() == (True,):
         db.execute(
             f"""DELETE FROM rollouts USING
                 (SELECT {ticket} AS ticket, max(attempt) AS newest FROM rollouts
-                 WHERE {ticket} IN (SELECT {ticket} FROM new_births) GROUP BY ALL) n
-                WHERE {ticket} = n.ticket AND rollouts.attempt < n.newest"""
+                 WHERE {ticket} IN (SELECT {ticket} FROM rollouts WHERE row >= $1) GROUP BY ALL) n
+                WHERE {ticket} = n.ticket AND rollouts.attempt < n.newest""",
+            [first_row],
         )
+    # Groups are fewer than rollouts: first those that have a sample twice, if there are any.
+    doubtful = """SELECT group_id FROM rollouts
+        WHERE group_id IN (SELECT group_id FROM rollouts WHERE row >= $1) GROUP BY group_id
+        HAVING count(*) <> bit_count(bit_or(1::BIGINT << (sample % 62)))"""
     db.execute(
-        """DELETE FROM rollouts USING
-            (SELECT rollout_id, max(row) AS newest FROM rollouts
-             WHERE rollout_id IN (SELECT rollout_id FROM new_births)
+        f"""DELETE FROM rollouts USING
+            (SELECT rollout_id, max(row) AS newest FROM rollouts WHERE group_id IN ({doubtful})
              GROUP BY rollout_id HAVING count(*) > 1) n
-            WHERE rollouts.rollout_id = n.rollout_id AND rollouts.row < n.newest"""
+            WHERE rollouts.rollout_id = n.rollout_id AND rollouts.row < n.newest""",
+        [first_row],
     )
 
 
@@ -225,8 +251,7 @@ def _keep_pending(db: duckdb.DuckDBPyConnection) -> None:
         """INSERT INTO pending SELECT * REPLACE (-1 AS ord) FROM new_fates f
             WHERE NOT EXISTS (SELECT 1 FROM rollouts r WHERE r.rollout_id = f.rollout_id)"""
     )
-    for table in ("new_births", "new_fates"):
-        db.execute(f"DROP TABLE {table}")
+    db.execute("DROP TABLE new_fates")
 
 
 def _take_problems(db: duckdb.DuckDBPyConnection, run_dir: Path, parts: Sequence["Part"]) -> None:
