@@ -60,6 +60,22 @@ def demo() -> None:
     show(summary, run_dir)
 
 
+@app.command("demo-data")
+def demo_data(
+    folder: Annotated[Path, typer.Argument(help="The run directory to write; must not exist.")],
+    rollouts: Annotated[int, typer.Option(help="About how many.")] = 20_000,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same rows.")] = 0,
+    hostile: Annotated[
+        bool, typer.Option("--hostile", help="With texts that attack a page which trusts them.")
+    ] = False,
+) -> None:
+    """Write a run that nobody ran, marked as synthetic: for tests and screenshots of the page."""
+    from dashboard.demo.write import write_demo  # noqa: PLC0415  only this command needs it
+
+    write_demo(folder, rollouts, seed=seed, hostile=hostile, report=_say)
+    typer.echo(f"wrote {folder}, a synthetic run")
+
+
 @app.command("eval")
 def evaluate(
     model: Annotated[str, typer.Argument(help="A run, a checkpoint, a model folder or name.")],
@@ -227,6 +243,7 @@ def _commands() -> list[str]:
     return [
         "train",
         "demo",
+        "demo-data",
         "eval",
         "validate",
         "doctor",

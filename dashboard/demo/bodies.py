@@ -1,6 +1,6 @@
 """Texts of made-up answers: which sentences, how many tokens, and the text itself.
 
-A token is a word, a digit or a sign: the engine's own would need a tokenizer, which nobody here has.
+A token is a word, a digit or a sign: the engine's own tokens would need its tokenizer.
 """
 
 import re

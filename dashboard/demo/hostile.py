@@ -4,6 +4,7 @@ from collections.abc import Container
 from dataclasses import replace
 
 from dashboard.demo.problems import MadeProblem
+from dashboard.demo.rollouts import Rollouts
 
 MEGABYTE = 1 << 20
 
@@ -25,14 +26,16 @@ TEXTS = (
     "\u00a0\u200b\u200d" * 40,
     "x" * MEGABYTE,
 )
-EVERY = 97
+EVERY = 12
 
 
-def make_hostile(texts: dict[int, str], *, keep: Container[int]) -> None:
-    """One text in ``EVERY`` begins with something hostile; those of ``keep`` stay."""
-    for place, row in enumerate(texts):
-        if place % EVERY == 0 and row not in keep:
-            harm = TEXTS[place // EVERY % len(TEXTS)]
+def make_hostile(texts: dict[int, str], made: Rollouts, *, keep: Container[int]) -> None:
+    """One rollout of one group in ``EVERY`` begins with something hostile; those of ``keep`` do
+    not."""
+    for row in texts:
+        ticket = int(made.ticket[row])
+        if made.sample[row] == 3 and ticket % EVERY == 0 and row not in keep:
+            harm = TEXTS[ticket // EVERY % len(TEXTS)]
             texts[row] = f"{harm}\n{texts[row]}"
 
 

@@ -1,5 +1,6 @@
 """``laconic demo-data``: a run directory of any size that nobody ran, for tests and screenshots."""
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +18,18 @@ from dashboard.demo.hostile import hostile_problems, make_hostile
 from dashboard.demo.logs import write_logs
 from dashboard.demo.parts import Parts
 from dashboard.demo.problems import make_problems
-from dashboard.demo.shape import BRANCHY_LIMIT, BUDGET, CAP, EVAL_CAP, GENERATORS, GROUP, MAX_LAG
-from dashboard.demo.shape import EVAL_SAMPLES, HELDOUT, Shape
+from dashboard.demo.shape import (
+    BRANCHY_LIMIT,
+    BUDGET,
+    CAP,
+    EVAL_CAP,
+    EVAL_SAMPLES,
+    GENERATORS,
+    GROUP,
+    HELDOUT,
+    MAX_LAG,
+    Shape,
+)
 from dashboard.demo.story import write_story
 from dashboard.demo.tally import Tally
 
@@ -78,7 +89,7 @@ def _chunks(shape: Shape) -> list[tuple[int, int]]:
     bounds = [0, shape.restart_step * shape.groups_per_step, shape.groups]
     return [
         (start, min(start + size, end))
-        for begin, end in zip(bounds, bounds[1:], strict=False)
+        for begin, end in itertools.pairwise(bounds)
         for start in range(begin, end, size)
     ]
 
@@ -89,14 +100,14 @@ def _write_chunk(
     rng = np.random.default_rng((world.shape.seed, 4, boot, seq))
     ids = rows.rollout_ids(made)
     # For a while the recorder had no room for texts: readers must be told why there is none.
-    dropped = (made.ticket // 16) % 61 == 40
+    dropped = (made.ticket // 16) % 61 == 21
     has_text = ~dropped
     texts = {int(row): made.text(world.pool, int(row)) for row in np.flatnonzero(has_text)}
     kept = [row for row in texts if int(made.ticket[row]) * GROUP % rows.TOKENS_SHARE < GROUP]
     with_tokens = {row: texts[row] for row in kept if made.sample[row] % 4 == 1}
     tokens = rows.tokens_table(made, ids, with_tokens, rng)
     if hostile:
-        make_hostile(texts, keep=with_tokens)
+        make_hostile(texts, made, keep=with_tokens)
     text_ids = [ids[row] for row in texts]
     parts.write("meta", rows.meta_table(world, made, ids, seq, has_text), boot, seq)
     parts.write("text", rows.text_table(text_ids, list(texts.values())), boot, seq)
