@@ -4,13 +4,13 @@ import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { address, get, withRun, type Query } from "../../api";
 import type { RolloutRow, Rollouts } from "../../api_types";
+import { csv, download, type TableData } from "../../charts/export";
 import { exact } from "../../format";
 import { formatHash, parseHash, patched, route, setParams } from "../../router";
 import { Menu } from "../../ui/controls";
 import { Icon, ICONS } from "../../ui/icons";
 import { COLUMNS, DEFAULT_COLUMNS } from "./columns";
 import { Dropdown } from "./facets";
-import { csvOf, saveFile } from "./save_file";
 
 export function ColumnMenu({ shown }: { shown: readonly string[] }): JSX.Element {
   const toggle = (key: string): void => {
@@ -115,12 +115,12 @@ export function ExportMenu({ query, total }: { query: Query; total: number | nul
       const all: RolloutRow[] = [];
       while (all.length < rows) {
         setState(`${exact(all.length)} of ${exact(rows)}…`);
-        const answer = await get<Rollouts>("rollouts", withRun({ ...query, limit: 500, offset: all.length }));
+        const answer = await get<Rollouts>("rollouts", withRun({ ...query, limit: Math.min(500, rows - all.length), offset: all.length }));
         if (answer.rows.length === 0) break;
         all.push(...answer.rows);
       }
-      const text = kind === "csv" ? csvOf(all.slice(0, rows)) : JSON.stringify(all.slice(0, rows), null, 1);
-      saveFile(`rollouts.${kind}`, kind === "csv" ? "text/csv" : "application/json", text);
+      const text = kind === "csv" ? csv(tableOf(all)) : JSON.stringify(all, null, 1);
+      download(`rollouts.${kind}`, new Blob([text], { type: kind === "csv" ? "text/csv" : "application/json" }));
       setState(null);
     } catch (error) {
       setState(String((error as Error).message));
@@ -141,4 +141,11 @@ export function ExportMenu({ query, total }: { query: Query; total: number | nul
       </Menu>
     </>
   );
+}
+
+function tableOf(rows: readonly RolloutRow[]): TableData {
+  const columns = Object.keys(rows[0] ?? {}) as (keyof RolloutRow)[];
+  const cell = (value: RolloutRow[keyof RolloutRow]): string | number | null =>
+    value === null || typeof value === "number" || typeof value === "string" ? value : Array.isArray(value) ? value.join(" ") : String(value);
+  return { columns, rows: rows.map((row) => columns.map((name) => cell(row[name]))) };
 }
