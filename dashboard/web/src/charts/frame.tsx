@@ -3,7 +3,6 @@ import type { ComponentChildren, JSX } from "preact";
 import { useRef, useState } from "preact/hooks";
 import { number } from "../format";
 import { setParams } from "../router";
-import type { Token } from "../theme";
 import { Icon, ICONS } from "../ui/icons";
 import { Menu } from "../ui/controls";
 import { downloadCsv, downloadPng, downloadSvg, type Draw, type TableData } from "./export";
@@ -125,6 +124,3 @@ function DataTable({ data }: { data: TableData }): JSX.Element {
     </div>
   );
 }
-
-/** Hues for series that are no fates, in the order they are given out. */
-export const SERIES_TOKENS: readonly Token[] = ["accent", "filtered", "trained", "truncated", "wrong", "stale"];

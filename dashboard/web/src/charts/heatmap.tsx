@@ -8,7 +8,7 @@ import { xAxis, yAxis, type Box } from "./axes";
 import { Canvas, type Point } from "./canvas";
 import type { TableData } from "./export";
 import { ChartFrame } from "./frame";
-import { faded } from "./lines";
+import { faded } from "./line_model";
 import { LABEL_FONT, type Pen } from "./pen";
 import { scale, type Scale } from "./scale";
 

@@ -7,7 +7,7 @@ import { xAxis, yAxis, type Box } from "./axes";
 import { Canvas } from "./canvas";
 import { ChartFrame } from "./frame";
 import { binText } from "./heatmap";
-import { faded } from "./lines";
+import { faded } from "./line_model";
 import { LABEL_FONT, type Pen } from "./pen";
 import { scale } from "./scale";
 

@@ -2,10 +2,11 @@
 import uPlot from "uplot";
 import { exact, number, utc } from "../format";
 import { colors } from "../theme";
-import { faded, formatOf, MOST_DIRECT_LABELS, seriesColor, xText, zoomFromDrag, type LineChartProps } from "./lines";
+import { faded, formatOf, markAt, MOST_DIRECT_LABELS, seriesColor, type LineChartProps } from "./line_model";
+import { tip } from "./line_tip";
 import { AXIS_FONT } from "./pen";
 import { extent } from "./scale";
-import { zoomOf, type AxisKind } from "./zoom";
+import { zoomOf, zoomTo, type AxisKind } from "./zoom";
 
 /** Below this many points each one is a dot. */
 const FEW_POINTS = 40;
@@ -13,6 +14,13 @@ const WHOLE = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4,
 const TIME_STEPS = [1, 5, 10, 15, 30, 60, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400, 172_800, 604_800].map((s) => s * 1e6);
 
 type Props = () => LineChartProps;
+
+/** A drag over the chart goes into the address; the scale follows the address. */
+function zoomFromDrag(plot: uPlot, kind: AxisKind): void {
+  if (plot.select.width < 6) return;
+  zoomTo(kind, plot.posToVal(plot.select.left, "x"), plot.posToVal(plot.select.left + plot.select.width, "x"));
+  plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+}
 
 export function plotOptions(props: Props, width: number, height: number): uPlot.Options {
   const { series, bands = [], x, zeroBased, group } = props();
@@ -171,11 +179,6 @@ function drawNotes(plot: uPlot, props: LineChartProps, directly: boolean): void 
   pen.restore();
 }
 
-/** Where a mark lies on the x axis; null when it cannot lie there. */
-export function markAt(mark: { step: number | null; at_us: number }, { x }: LineChartProps): number | null {
-  return x.kind === "time" ? mark.at_us : x.kind === "step" || x.kind === "version" ? mark.step : null;
-}
-
 function endLabels(plot: uPlot, props: LineChartProps): { text: string; color: string; y: number }[] {
   const ratio = devicePixelRatio;
   const last = plot.series[0]?.idxs?.[1] ?? props.x.values.length - 1;
@@ -199,71 +202,4 @@ function endLabels(plot: uPlot, props: LineChartProps): { text: string; color: s
     floor = (here?.y ?? floor) - room;
   }
   return labels;
-}
-
-/** A small table of the values under the crosshair. */
-function tip(props: Props): uPlot.Plugin {
-  let box: HTMLDivElement | null = null;
-  const fill = (plot: uPlot, index: number): void => {
-    const { x, series, bands = [], marks = [] } = props();
-    const show = formatOf(props());
-    const at = x.values[index];
-    if (!box || at === undefined) return;
-    const rows: [string, string][] = series.map((one) => [one.label, valueText(one, index, show)]);
-    for (const band of bands) {
-      const [low, high] = [band.low[index], band.high[index]];
-      rows.push([band.label, low === null || low === undefined || high === null || high === undefined ? "n/a" : `${show(low)} to ${show(high)}`]);
-    }
-    const near = marks.filter((mark) => {
-      const where = markAt(mark, props());
-      return where !== null && mark.kind !== "publish" && Math.abs(plot.valToPos(where, "x") - plot.valToPos(at, "x")) < 4;
-    });
-    const head = document.createElement("div");
-    head.className = "strong";
-    head.textContent = xText(at, x.kind);
-    const table = document.createElement("table");
-    for (const [label, value] of rows) {
-      const row = table.insertRow();
-      row.insertCell().textContent = label;
-      row.insertCell().textContent = value;
-    }
-    const notes = near.slice(0, 3).map((mark) => {
-      const note = document.createElement("div");
-      note.className = "soft";
-      note.textContent = mark.text;
-      return note;
-    });
-    box.replaceChildren(head, table, ...notes);
-  };
-  return {
-    hooks: {
-      init: (plot) => {
-        box = document.createElement("div");
-        box.className = "chart-tip";
-        plot.over.appendChild(box);
-        plot.over.addEventListener("mouseleave", () => {
-          if (box) box.style.visibility = "hidden";
-        });
-      },
-      setCursor: (plot) => {
-        const { left = -1, idx, event } = plot.cursor;
-        if (!box) return;
-        // A crosshair that another chart moved shows no second box.
-        if (left < 0 || idx === null || idx === undefined || !event) {
-          box.style.visibility = "hidden";
-          return;
-        }
-        fill(plot, idx);
-        box.style.visibility = "visible";
-        const isRight = left > plot.over.clientWidth / 2;
-        box.style.transform = `translate(${isRight ? left - box.offsetWidth - 10 : left + 10}px, 4px)`;
-      },
-    },
-  };
-}
-
-function valueText(series: { values: readonly (number | null)[]; nan?: readonly number[] | undefined }, index: number, show: (value: number) => string): string {
-  if (series.nan?.includes(index)) return "NaN";
-  const value = series.values[index];
-  return value === null || value === undefined ? "n/a" : show(value);
 }

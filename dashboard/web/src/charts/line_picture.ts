@@ -1,7 +1,7 @@
 /** A line chart drawn once, for an export. */
 import { exact, number, utc } from "../format";
 import { colors } from "../theme";
-import { faded, formatOf, seriesColor, type Band, type LineChartProps } from "./lines";
+import { faded, formatOf, seriesColor, type Band, type LineChartProps } from "./line_model";
 import { AXIS_FONT, type Pen } from "./pen";
 import { extent, scale, ticks, type Scale } from "./scale";
 

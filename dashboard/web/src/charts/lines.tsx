@@ -2,63 +2,16 @@
 import type { JSX } from "preact";
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import uPlot from "uplot";
-import type { Mark } from "../api_types";
-import { exact, number, percent, utc } from "../format";
+import { utc } from "../format";
 import { setParams } from "../router";
-import { colors, theme, type Token } from "../theme";
-import { ChartFrame, SERIES_TOKENS, type LegendKey } from "./frame";
-import { drawLines } from "./line_picture";
+import { theme } from "../theme";
+import { ChartFrame, type LegendKey } from "./frame";
+import { faded, MOST_DIRECT_LABELS, seriesColor, type LineChartProps } from "./line_model";
 import { paddedRange, plotOptions } from "./line_options";
-import { zoomOf, zoomTo, type AxisKind } from "./zoom";
+import { drawLines } from "./line_picture";
+import { zoomOf } from "./zoom";
 
-export interface Series {
-  readonly label: string;
-  readonly values: readonly (number | null)[];
-  /** Indices where the value was not finite (and is null): marked on the axis. */
-  readonly nan?: readonly number[] | undefined;
-  readonly dash?: boolean;
-  readonly token?: Token;
-  /** Faint and thin: the raw values behind a smoothed line, another run. */
-  readonly faint?: boolean;
-}
-
-export interface Band {
-  readonly label: string;
-  readonly low: readonly (number | null)[];
-  readonly high: readonly (number | null)[];
-  readonly token?: Token;
-}
-
-export interface LineChartProps {
-  title: string;
-  unit?: string;
-  height?: number;
-  x: { readonly values: readonly number[]; readonly kind: AxisKind };
-  series: readonly Series[];
-  bands?: readonly Band[];
-  marks?: readonly Mark[];
-  /** The y axis starts at 0: for counts and shares. */
-  zeroBased?: boolean;
-  /** Charts of one group share the crosshair. */
-  group?: string;
-  format?: (value: number) => string;
-  class?: string;
-  bare?: boolean;
-}
-
-export const formatOf = (props: Pick<LineChartProps, "unit" | "format">): ((value: number) => string) =>
-  props.format ?? (props.unit === "share" ? (value) => percent(value) : number);
-
-export function xText(value: number, kind: AxisKind): string {
-  return kind === "time" ? utc(value) : kind === "number" ? number(value) : `${kind} ${exact(value)}`;
-}
-
-export function seriesColor(series: Series | Band, index: number): string {
-  return colors.value[series.token ?? SERIES_TOKENS[index % SERIES_TOKENS.length] ?? "accent"];
-}
-
-/** Direct labels for up to four lines; more get a legend. */
-export const MOST_DIRECT_LABELS = 4;
+export type { Band, LineChartProps, Series } from "./line_model";
 
 export function LineChart(props: LineChartProps): JSX.Element {
   const host = useRef<HTMLDivElement>(null);
@@ -125,13 +78,6 @@ export function LineChart(props: LineChartProps): JSX.Element {
   );
 }
 
-/** A drag over the chart goes into the address; the scale follows the address. */
-export function zoomFromDrag(plot: uPlot, kind: AxisKind): void {
-  if (plot.select.width < 6) return;
-  zoomTo(kind, plot.posToVal(plot.select.left, "x"), plot.posToVal(plot.select.left + plot.select.width, "x"));
-  plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-}
-
 /** Columns for uPlot: x, every line, then low and high of every band. */
 function aligned({ x, series, bands = [] }: LineChartProps): uPlot.AlignedData {
   return [
@@ -149,8 +95,4 @@ function tableOf({ x, series, bands = [] }: LineChartProps): { columns: string[]
     ...bands.flatMap((band) => [band.low[index] ?? null, band.high[index] ?? null]),
   ]);
   return { columns, rows };
-}
-
-export function faded(color: string, share = 0.18): string {
-  return color + Math.round(share * 255).toString(16).padStart(2, "0");
 }

@@ -4,10 +4,11 @@ import { useCallback, useMemo } from "preact/hooks";
 import type { ParetoPoint } from "../../api_types";
 import { xAxis, yAxis, type Box } from "../../charts/axes";
 import { Canvas, type Point } from "../../charts/canvas";
-import { ChartFrame, SERIES_TOKENS, type LegendKey } from "../../charts/frame";
-import { faded } from "../../charts/lines";
+import { ChartFrame, type LegendKey } from "../../charts/frame";
+import { faded } from "../../charts/line_model";
 import { LABEL_FONT, type Pen } from "../../charts/pen";
 import { scale, type Scale } from "../../charts/scale";
+import { SERIES_TOKENS } from "../../charts/tokens";
 import { count, number, percent } from "../../format";
 import { colors } from "../../theme";
 
