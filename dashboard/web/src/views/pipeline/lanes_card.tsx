@@ -2,7 +2,7 @@
 
 import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import type { Lanes } from "../../api_types";
+import type { Lanes, Metrics } from "../../api_types";
 import { duration, exact, plural } from "../../format";
 import { useApi } from "../../resource";
 import { numberParam, setParams } from "../../router";
@@ -11,7 +11,8 @@ import { Loaded } from "../../ui/states";
 import { LaneChart } from "./lane_chart";
 
 export function LanesCard({ first, last }: { first: number | null; last: number | null }): JSX.Element | null {
-  const asked = numberParam("step");
+  const ofTime = useStepAt(numberParam("at"));
+  const asked = numberParam("step") ?? ofTime;
   // A run that goes on would pull the lanes away from under the reader: the step is held.
   const [newest, setNewest] = useState(last);
   useEffect(() => {
@@ -20,7 +21,7 @@ export function LanesCard({ first, last }: { first: number | null; last: number 
   const step = asked ?? newest;
   const lanes = useApi<Lanes>(last === null ? null : "lanes", { step });
   if (first === null || last === null || step === null) return null;
-  const go = (to: number): void => setParams({ step: Math.max(first, Math.min(last, to)) }, { replace: true });
+  const go = (to: number): void => setParams({ step: Math.max(first, Math.min(last, to)), at: null }, { replace: true });
   return (
     <Card
       class="lanes-card"
@@ -38,7 +39,7 @@ export function LanesCard({ first, last }: { first: number | null; last: number 
           <button type="button" class="btn is-small" disabled={step >= last} onClick={() => go(step + 1)} aria-label="Next step">
             →
           </button>
-          <button type="button" class="btn is-small" disabled={asked === null && newest === last} onClick={() => (setNewest(last), setParams({ step: null }))}>
+          <button type="button" class="btn is-small" disabled={asked === null && newest === last} onClick={() => (setNewest(last), setParams({ step: null, at: null }))}>
             Newest
           </button>
         </>
@@ -57,4 +58,13 @@ export function LanesCard({ first, last }: { first: number | null; last: number 
       </Loaded>
     </Card>
   );
+}
+
+/** The step that was on its way at a time: the first that ended then or later. */
+function useStepAt(us: number | null): number | null {
+  const metrics = useApi<Metrics>(us === null ? null : "metrics", { names: ["train_s"] });
+  const series = metrics.data?.series[0];
+  if (us === null || !series) return null;
+  const place = series.at_us.findIndex((at) => at !== null && at >= us);
+  return series.step[place] ?? series.step.at(-1) ?? null;
 }
