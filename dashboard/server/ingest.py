@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 import duckdb
 import pyarrow.parquet as pq
@@ -20,7 +20,7 @@ OPTIONS = "union_by_name = true, hive_partitioning = false"
 Labels = dict[str, tuple[str, ...]]
 """Of each column of few values those that the run has."""
 
-NO_LABELS: Labels = {name: () for name in columns.LABELS} | {"fate": ("waiting", "rejected")}
+NO_LABELS: Labels = dict.fromkeys(columns.LABELS, ()) | {"fate": ("waiting", "rejected")}
 
 OTHER_TABLES = """
     CREATE OR REPLACE TABLE checks (row BIGINT, name VARCHAR, pass BOOLEAN, value DOUBLE,
@@ -273,7 +273,7 @@ def _take_problems(db: duckdb.DuckDBPyConnection, run_dir: Path, parts: Sequence
 
 
 def _take_evals(db: duckdb.DuckDBPyConnection, run_dir: Path, parts: Sequence["Part"]) -> None:
-    """An evaluation that was made again replaces itself, problem by problem and sample by sample."""
+    """An evaluation that was made again replaces itself, sample by sample."""
     files = _files(run_dir, parts)
     there = columns_of(db, files)
     benchmark = "e.benchmark" if "benchmark" in there else "NULL"

@@ -65,7 +65,7 @@ def parse(line: bytes) -> Any:
         return orjson.loads(line)
     except orjson.JSONDecodeError:
         try:
-            return _clean(json.loads(line.decode("utf-8", errors="replace")))
+            return clean(json.loads(line.decode("utf-8", errors="replace")))
         except (ValueError, RecursionError):
             return None
 
@@ -79,12 +79,12 @@ def read_object(path: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _clean(value: Any) -> Any:
+def clean(value: Any) -> Any:
     """Half characters have no UTF-8, NaN and infinity no JSON."""
     if isinstance(value, str):
         return value.encode("utf-8", errors="replace").decode()
     if isinstance(value, dict):
-        return {_clean(key): _clean(item) for key, item in value.items()}
+        return {clean(key): clean(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_clean(item) for item in value]
+        return [clean(item) for item in value]
     return value

@@ -107,9 +107,22 @@ class RolloutStore:
         finally:
             cursor.close()
 
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> int:
+        """A change of its own; how many rows it changed."""
+        cursor = self._db.cursor()
+        try:
+            found = cursor.execute(sql, list(values)).fetchone()
+        finally:
+            cursor.close()
+        return int(found[0]) if found and isinstance(found[0], int) else 0
+
     def paths(self, kind: Kind) -> list[str]:
         """Files of a kind as DuckDB's readers take them, newest last."""
         return [ingest.literal(self.run_dir / part.file) for part in self.parts.get(kind, ())]
+
+    def path(self, kind: Kind, number: int) -> str:
+        """The file with this number."""
+        return ingest.literal(self.run_dir / self.parts[kind][number].file)
 
     def text_part(self, meta_part: int, text_seq: int | None) -> str | None:
         """The file with a rollout's text, from what its row says; None when nobody knows."""
@@ -142,12 +155,10 @@ class RolloutStore:
         for place, old in enumerate(self.parts[part.kind]):
             if old.file in files:
                 moved = {"kind": old.kind, "rows": old.rows, "boot": old.boot, "seq": old.seq}
-                self.parts[part.kind][place] = Part(
-                    **moved, file=part.file, number=old.number
-                )
+                self.parts[part.kind][place] = Part(**moved, file=part.file, number=old.number)
 
     def _take_in(self, new: list[Part]) -> None:
-        """All of them in one go; where that fails, one by one, so that one bad file costs itself."""
+        """All in one go; where that fails, one by one, so that a bad file costs only itself."""
         try:
             self._commit(new)
         except duckdb.OutOfMemoryException as error:
@@ -169,9 +180,7 @@ class RolloutStore:
         for part in new:
             before = len(self.parts.get(part.kind, ())) + len(numbered.get(part.kind, ()))
             fields = {"file": part.file, "rows": part.rows, "boot": part.boot, "seq": part.seq}
-            numbered.setdefault(part.kind, []).append(
-                Part(kind=part.kind, number=before, **fields)
-            )
+            numbered.setdefault(part.kind, []).append(Part(kind=part.kind, number=before, **fields))
         cursor = self._db.cursor()
         try:
             cursor.execute("BEGIN TRANSACTION")
@@ -212,7 +221,7 @@ def _open(memory_gib: float) -> duckdb.DuckDBPyConnection:
 def _part(entry: dict[str, Any]) -> Part | None:
     """None for a line that names no file inside the run: nothing else is ever opened."""
     file, kind = entry.get("file"), entry.get("kind")
-    if not isinstance(file, str) or kind not in ingest.KINDS:
+    if not isinstance(file, str) or kind is None or kind not in ingest.KINDS:
         return None
     path = Path(file)
     if path.is_absolute() or ".." in path.parts:
