@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from configs.errors import UserError
-from configs.load import dump, load
+from configs.load import dump, load, sources
 from configs.schema import RunConfig
 from configs.secrets import redact, secrets_of
 
@@ -48,13 +48,13 @@ def train(
     if dry_run:
         _print_plan(config)
         return
-    _train(config, preset, resume=resume)
+    _train(config, preset, resume=resume, given=sources(preset, settings or []))
 
 
 @app.command()
 def demo() -> None:
     """Train the made model for a few minutes and show what became of it."""
-    summary, run_dir = _train(load("tiny", []), "demo", resume=False)
+    summary, run_dir = _train(load("tiny", []), "demo", resume=False, given=sources("tiny", []))
     from cluster.before_after import show  # noqa: PLC0415  rich is not for a typo
 
     show(summary, run_dir)
@@ -257,13 +257,15 @@ def _commands() -> list[str]:
     ]
 
 
-def _train(config: RunConfig, preset: str, *, resume: bool) -> tuple[dict[str, Any], Path]:
+def _train(
+    config: RunConfig, preset: str, *, resume: bool, given: dict[str, str]
+) -> tuple[dict[str, Any], Path]:
     from cluster.launch import launch  # noqa: PLC0415  heavy
     from cluster.spawn import ActorFailed  # noqa: PLC0415  heavy
     from cluster.train import Stopped  # noqa: PLC0415  heavy
 
     try:
-        return launch(config, preset, resume=resume)
+        return launch(config, preset, resume=resume, sources=given)
     except Stopped as stopped:
         raise typer.Exit(_failed(stopped, RESUMABLE)) from None
     except (ActorFailed, TimeoutError, RuntimeError, OSError) as error:

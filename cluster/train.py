@@ -183,6 +183,7 @@ class Run:
             "started",
             boot=boot,
             step=start,
+            parameters=started[2].num_parameters,
             reissued=len(opened.unsettled),
             processes={"driver": os.getpid(), **await processes(actors.parts)},
         )

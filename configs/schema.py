@@ -376,6 +376,9 @@ class RecorderConfig(Section):
     text: Literal["all", "none"] = "all"
     """Keep the text of every rollout, rejected ones included."""
 
+    tokens_share: float = Field(default=0.02, ge=0, le=1)
+    """Share of the rollouts of which every token is kept, with its log-probability."""
+
 
 class WandbConfig(Section):
     mode: Literal["online", "offline", "disabled"] = "disabled"
