@@ -57,7 +57,7 @@ def sources(preset: str, arguments: list[str]) -> dict[str, str]:
     ``command line``. A key that is not in it has its default."""
     found: dict[str, str] = {}
     for source, layer in _layers(preset, arguments):
-        for key in _leaves(OmegaConf.to_container(layer)):
+        for key in leaves(OmegaConf.to_container(layer)):
             found[key] = source
     return found
 
@@ -138,11 +138,11 @@ def _layers(preset: str, arguments: list[str]) -> list[tuple[str, DictConfig]]:
     return layers
 
 
-def _leaves(values: Any, prefix: str = "") -> Iterator[str]:
+def leaves(values: Any, prefix: str = "") -> Iterator[str]:
     """``{"a": {"b": 1}}`` has ``a.b``; a list is one value."""
     for key, value in values.items():
         if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
+            yield from leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}"
 

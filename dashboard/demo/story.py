@@ -40,6 +40,7 @@ def metric_rows(world: r.World, tally: Tally) -> list[Row]:
             "step": step + 1,
             "loss": None if is_bad else nll + rng.normal(0, 0.004),
             "nll": None if is_bad else nll,
+            "entropy": nll,
             "drift": drift,
             "drift_kl": drift**2 * 3,
             "worst_drift": drift * float(rng.uniform(20, 60)),
@@ -103,7 +104,8 @@ def event_rows(world: r.World, evaluations: list[Row]) -> list[Row]:
     shape, times = world.shape, world.times_us
     pids = {"driver": 4100, "recorder": 4110, "queue": 4111, "judge-0": 4112, "learner-0": 4120}
     pids |= {name: 4130 + number for number, name in enumerate(GENERATORS)}
-    started = {"boot": 1, "step": 0, "reissued": 0, "processes": pids}
+    started = {"boot": 1, "step": 0, "reissued": 0, "parameters": 1_777_088_000}
+    started |= {"processes": pids}
     events = [_event(BEGAN_US + 41_000_000, "started", **started)]
     for row in evaluations:
         at_us = row["at_us"]
@@ -158,6 +160,8 @@ def state(world: r.World, tally: Tally, tokens_of: np.ndarray) -> Row:
         "boot": 2,
         "dropped": 0,
         "dropped_by_kind": {},
+        "disk_free_bytes": 212 << 30,
+        "disk_bytes": 512 << 30,
     }  # fmt: skip
 
 
@@ -185,7 +189,8 @@ def engine_row(
 
 def write_story(
     run_dir: Path, world: r.World, tally: Tally, evaluations: list[Row], tokens_of: np.ndarray
-) -> None:
+) -> Row:
+    """Everything but the rollouts; the state at the end."""
     _write_lines(run_dir / METRICS, metric_rows(world, tally))
     _write_lines(run_dir / EVENTS, event_rows(world, evaluations))
     at_end = state(world, tally, tokens_of)
@@ -205,6 +210,7 @@ def write_story(
         "counts": at_end["counts"],
     }
     (run_dir / SUMMARY).write_text(json.dumps(summary, indent=1))
+    return at_end
 
 
 def _event(at_us: int, kind: str, **fields: Any) -> Row:

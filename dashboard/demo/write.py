@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 
 from configs.errors import UserError
-from configs.load import dump, validate
-from configs.run_files import RESOLVED, RUN
+from configs.load import dump, leaves, validate
+from configs.run_files import RESOLVED, RUN, SOURCES
 from dashboard.demo import rollouts as r
 from dashboard.demo import rows
 from dashboard.demo.exams import write_evaluations
 from dashboard.demo.hostile import hostile_problems, make_hostile
 from dashboard.demo.logs import write_logs
 from dashboard.demo.parts import Parts
+from dashboard.demo.past import write_history
 from dashboard.demo.problems import make_problems
 from dashboard.demo.shape import (
     BRANCHY_LIMIT,
@@ -63,7 +64,10 @@ def write_demo(
 
 def _write(target: Path, world: r.World, hostile: bool, report: Report) -> None:
     shape, parts, tally = world.shape, Parts(target), Tally(world.shape)
-    (target / RESOLVED).write_text(dump(_configuration(target.name, shape)))
+    settings = _settings(target.name, shape)
+    (target / RESOLVED).write_text(dump(validate(settings)))
+    given = dict.fromkeys(leaves(settings), "demo-data.yaml")
+    (target / SOURCES).write_text(json.dumps(given, indent=1))
     tokens_of = np.zeros(len(GENERATORS), np.int64)
     boot, seq, done = 1, 0, 0
     parts.write("problems", rows.problems_table(world), boot, seq)
@@ -78,7 +82,8 @@ def _write(target: Path, world: r.World, hostile: bool, report: Report) -> None:
         report(f"{done:,} of {shape.groups * GROUP:,} rollouts")
     evaluations = write_evaluations(target, parts, world, boot, seq)
     parts.write_manifest()
-    write_story(target, world, tally, evaluations, tokens_of)
+    at_end = write_story(target, world, tally, evaluations, tokens_of)
+    write_history(target, world, tally, at_end, tokens_of)
     write_logs(target, world, hostile)
     (target / RUN).write_text(json.dumps(_run(target.name, shape), indent=1))
 
@@ -115,33 +120,31 @@ def _write_chunk(
     parts.write("fate", rows.fate_table(world, made, ids, rng), boot, seq)
 
 
-def _configuration(name: str, shape: Shape) -> Any:
-    return validate(
-        {
-            "name": name[:100] if name[:1].isalnum() else None,
-            "seed": shape.seed,
-            "steps": shape.steps,
-            "max_lag": MAX_LAG,
-            "model": {"path": "made-up-1.5b"},
-            "data": {"train": "problems.jsonl", "heldout": "heldout.jsonl", "verifier": "math"},
-            "sampling": {"group_size": GROUP, "max_tokens": CAP},
-            "filter": {
-                "length_budget": BUDGET,
-                "steps": [
-                    {"use": "branchy", "settings": {"max": BRANCHY_LIMIT}},
-                    {"use": "duplicate"},
-                ],
-            },
-            "batch": {"problems": shape.groups_per_step},
-            "engine": {"num_engines": len(GENERATORS), "max_model_len": 4096},
-            "eval": {
-                "problems": HELDOUT,
-                "samples": EVAL_SAMPLES,
-                "max_tokens": EVAL_CAP,
-                "every": shape.eval_every,
-            },
-        }
-    )
+def _settings(name: str, shape: Shape) -> dict[str, Any]:
+    return {
+        "name": name[:100] if name[:1].isalnum() else None,
+        "seed": shape.seed,
+        "steps": shape.steps,
+        "max_lag": MAX_LAG,
+        "model": {"path": "made-up-1.5b"},
+        "data": {"train": "problems.jsonl", "heldout": "heldout.jsonl", "verifier": "math"},
+        "sampling": {"group_size": GROUP, "max_tokens": CAP},
+        "filter": {
+            "length_budget": BUDGET,
+            "steps": [
+                {"use": "branchy", "settings": {"max": BRANCHY_LIMIT}},
+                {"use": "duplicate"},
+            ],
+        },
+        "batch": {"problems": shape.groups_per_step},
+        "engine": {"num_engines": len(GENERATORS), "max_model_len": 4096},
+        "eval": {
+            "problems": HELDOUT,
+            "samples": EVAL_SAMPLES,
+            "max_tokens": EVAL_CAP,
+            "every": shape.eval_every,
+        },
+    }
 
 
 def _run(name: str, shape: Shape) -> dict[str, Any]:
