@@ -53,7 +53,7 @@ function OneTile({ tile }: { tile: Tile }): JSX.Element {
 function Delta({ tile }: { tile: Tile }): JSX.Element {
   if (tile.change === null || tile.value === null) return <div class="delta clip">{tile.detail}</div>;
   const { text } = change(tile.change, "none", SHOW[tile.unit]);
-  const word = tile.direction === "same" ? null : tile.direction;
+  const word = tile.direction === "same" || text === "±0" ? null : tile.direction;
   return (
     <div class="delta clip">
       {text} {word && <span class={word}>{word}</span>} since the start
