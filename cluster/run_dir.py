@@ -18,7 +18,10 @@ from configs.run_files import RESOLVED, RUN, SOURCES, STATE, SUMMARY
 from configs.schema import RunConfig
 from configs.secrets import redact, redact_values, secrets_of
 
-MAY_CHANGE = ("steps", "debug", "runs_dir", "name", "checkpoint", "recorder", "wandb", "cluster")
+MAY_CHANGE = (
+    *("steps", "debug", "runs_dir", "name"),
+    *("checkpoint", "recorder", "dashboard", "wandb", "cluster"),
+)
 """Keys and sections that a resumed run may set anew; the rest decides what is learned."""
 
 SHARDING = ("world_size", "zero_stage", "offload_optimizer")
@@ -88,6 +91,10 @@ class RunDir:
             replace_file(self.path / RUN, json.dumps(run, indent=1))
         except OSError as error:
             raise RunDirError(f"cannot write the run directory {self.path}: {error}") from error
+
+    def show_page(self, url: str) -> None:
+        """Who reads ``run.json`` finds the page there."""
+        replace_file(self.path / RUN, json.dumps(self._read(RUN) | {"dashboard": url}, indent=1))
 
     def seconds_before(self) -> float:
         """Wall time of this run's earlier processes, as far as they could still tell."""

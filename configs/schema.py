@@ -382,6 +382,19 @@ class RecorderConfig(Section):
     """Share of the rollouts of which every token is kept, with its log-probability."""
 
 
+class DashboardConfig(Section):
+    enabled: bool | None = None
+    """Show the run on a page while it trains, in a process of its own that nothing waits for. None:
+    where Ray is private to the run, so neither in a Ray job nor on a cluster that it joined."""
+
+    host: str = "127.0.0.1"
+    """Address that the page listens on. Any other than this machine's own needs a token, which the
+    page makes: docs/dashboard.md."""
+
+    port: int | None = Field(default=None, gt=0, lt=65536)
+    """Its port. None: 8421, or the next free one."""
+
+
 class WandbConfig(Section):
     mode: Literal["online", "offline", "disabled"] = "disabled"
     """``offline`` writes into the run directory, to be synchronised later."""
@@ -489,6 +502,7 @@ class RunConfig(Section):
     eval: EvalConfig = EvalConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     recorder: RecorderConfig = RecorderConfig()
+    dashboard: DashboardConfig = DashboardConfig()
     wandb: WandbConfig = WandbConfig()
     cluster: ClusterConfig = ClusterConfig()
 
