@@ -2,13 +2,24 @@
 
 from dashboard.server.desk import View
 from dashboard.server.views import (
+    compare,
+    configuration,
+    evals,
     funnel,
+    generators,
     health,
+    learner,
+    lengths,
+    logs,
     overview,
     pareto,
+    pipeline,
     problems,
+    recipe,
     rollouts,
     series,
+    sql,
+    whatif,
 )
 
 VIEWS: dict[str, View] = {
@@ -16,7 +27,11 @@ VIEWS: dict[str, View] = {
     "overview": View(answer=overview.overview, is_timeless=False),
     "metrics": View(compare=series.metrics),
     "events": View(answer=series.events),
+    "lengths": View(answer=lengths.lengths),
+    "lengths/compare": View(answer=lengths.compare),
     "funnel": View(answer=funnel.funnel, is_timeless=False),
+    "whatif": View(answer=whatif.whatif),
+    "whatif/apply": View(answer=whatif.apply),
     "pareto": View(compare=pareto.pareto),
     "rollouts": View(answer=rollouts.rollouts),
     "facets": View(answer=rollouts.facets),
@@ -25,5 +40,21 @@ VIEWS: dict[str, View] = {
     "rollout/tokens": View(answer=rollouts.tokens),
     "problems": View(answer=problems.problems),
     "problem": View(answer=problems.problem),
+    "pipeline": View(answer=pipeline.pipeline),
+    "lanes": View(answer=pipeline.lanes),
+    "generators": View(answer=generators.generators, is_timeless=False),
+    "learner": View(answer=learner.learner),
+    "evals": View(answer=evals.evals),
+    "evals/flips": View(answer=evals.flips),
+    "evals/samples": View(answer=evals.samples),
     "health": View(answer=health.health, is_timeless=False),
+    "compare": View(compare=compare.compare, is_timeless=False),
+    "logs": View(answer=logs.logs, is_timeless=False),
+    "log": View(answer=logs.log, searches=False, is_timeless=False),
+    "config": View(answer=configuration.config),
+    "recipe": View(answer=recipe.recipe),
+    "sql": View(
+        answer=sql.sql, searches=False, is_timeless=False, needs_sql=True, respond=sql.respond
+    ),
+    "sql/tables": View(answer=sql.tables, needs_sql=True),
 }

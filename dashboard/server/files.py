@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from configs.run_files import EVENTS, METRICS, RUN, STATE, SUMMARY, VERDICTS
+from configs.run_files import EVENTS, HISTORY, METRICS, RUN, STATE, SUMMARY, VERDICTS
 from dashboard.server.lines import LineTail, read_object
 
 MAX_EVENTS = 50_000
 """The newest ones are kept in memory."""
 
 MAX_VERDICTS = 5_000
+MAX_HISTORY = 20_000
 
 FORMAT = 1
 """Of a run directory, the newest that this page knows; ``run.json`` has it as ``format``."""
@@ -31,7 +32,11 @@ class RunFiles:
         """A row for each optimizer step, in order; of a step taken twice the last."""
         self.events: deque[Row] = deque(maxlen=MAX_EVENTS)
         self.verdicts: deque[Row] = deque(maxlen=MAX_VERDICTS)
-        self._tails = {name: LineTail(run_dir / name) for name in (METRICS, EVENTS, VERDICTS)}
+        self.history: deque[Row] = deque(maxlen=MAX_HISTORY)
+        """Earlier contents of ``state.json``."""
+        self._tails = {
+            name: LineTail(run_dir / name) for name in (METRICS, EVENTS, VERDICTS, HISTORY)
+        }
         self._restarts = dict.fromkeys(self._tails, 0)
         self._steps: dict[int, Row] = {}
 
@@ -62,6 +67,7 @@ class RunFiles:
             self.metrics = [self._steps[step] for step in sorted(self._steps)]
         self.events.extend(self._new(EVENTS))
         self.verdicts.extend(self._new(VERDICTS))
+        self.history.extend(self._new(HISTORY))
 
     def _new(self, name: str) -> Sequence[Row]:
         tail = self._tails[name]
@@ -78,5 +84,7 @@ class RunFiles:
             self.metrics = []
         elif name == EVENTS:
             self.events.clear()
+        elif name == HISTORY:
+            self.history.clear()
         else:
             self.verdicts.clear()

@@ -47,6 +47,8 @@ class Run:
         """Kept by ``views.engine_time``."""
         self.evaluations: tuple[int, Any] | None = None
         """Kept by ``views.evaluations``."""
+        self.recorded: tuple[Any, Any] | None = None
+        """Kept by ``views.whatif``."""
         self.counts_changed_us: int | None = None
         """When ``state.json`` last counted something else than before."""
         self._counts: Any = None
@@ -152,7 +154,7 @@ class Run:
         with self._lock:
             if self._store is not None:
                 self._store.close()
-                self._store = self.evaluations = self.engine_factors = None
+                self._store = self.evaluations = self.engine_factors = self.recorded = None
                 self._refreshed = float("-inf")
 
     def info(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +40,7 @@ class Snapshot:
 
     def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
         self._cursor = cursor
+        self._others: list[Callable[[], None]] = []
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
         found = self._cursor.execute(sql, list(values))
@@ -62,6 +63,12 @@ class Snapshot:
     def interrupt(self) -> None:
         """From any thread: what it is asked just now fails with ``duckdb.InterruptException``."""
         self._cursor.interrupt()
+        for stop in self._others:
+            stop()
+
+    def also_interrupt(self, stop: Callable[[], None]) -> None:
+        """Something else that is under way for the same question."""
+        self._others.append(stop)
 
 
 class RolloutStore:

@@ -20,8 +20,8 @@ PLACES = ("part", "text_seq", "text_level", "row")
 
 
 def select(look: Look, condition: str, values: Sequence[Any]) -> list[dict[str, Any]]:
-    """``condition``: all that follows FROM ``rollouts r``, by which rows and their order are chosen.
-    With the problem's text and its reference answer, and what people wrote about it."""
+    """``condition``: all that follows FROM ``rollouts r``; it chooses rows and their order. With
+    the problem's text and its reference answer, and what people wrote about it."""
     names = ", ".join(f"r.{name}" for name in (*LISTED, *PLACES))
     rows = look.db.rows(f"SELECT {names} FROM rollouts r {condition}", values)
     problems = problems_of(look, [row["problem_id"] for row in rows])

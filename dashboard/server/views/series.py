@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from dashboard.server.look import Look
+from dashboard.server.look import Look, share
 from dashboard.server.run import Run
 
 NOT_SERIES = ("step", "version", "at_us", "nan", "steps")
@@ -27,7 +27,7 @@ def metrics(looks: Sequence[Look]) -> dict[str, Any]:
 
 
 def _series(look: Look) -> dict[str, Any]:
-    rows = look.run.files.metrics
+    rows = [row | derived(row) for row in look.run.files.metrics]
     available = sorted({name for row in rows for name in row if _is_series(name, row)})
     asked = look.args.several("names")
     names = [name for name in available if name in asked] if asked else available
@@ -45,6 +45,18 @@ def _series(look: Look) -> dict[str, Any]:
         "nan": {name: places for name in names if (places := _not_finite(rows, name))},
         "marks": marks(look.run),
     }
+
+
+def derived(row: dict[str, Any]) -> dict[str, float]:
+    """Shares and rates that follow from what was recorded of a step."""
+    wait, train, publish = (number(row.get(name)) for name in ("wait_s", "train_s", "publish_s"))
+    found = {
+        "accept_rate": share(number(row.get("accepted")), number(row.get("rollouts"))),
+        "trained_tokens_per_s": share(number(row.get("num_tokens")), train),
+    }
+    if wait is not None and train is not None and publish is not None:
+        found["learner_idle"] = share(wait, wait + train + publish)
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def marks(run: Run) -> list[dict[str, Any]]:

@@ -77,6 +77,9 @@ export interface Filters {
   /** Bounds of the fate's optimizer step, both included. */
   step_min?: number;
   step_max?: number;
+  /** Bounds of the fate's lag. */
+  lag_min?: number;
+  lag_max?: number;
   /** Bounds of `end_us`. */
   time_min_us?: number;
   time_max_us?: number;
@@ -256,6 +259,8 @@ export interface Funnel extends Envelope {
   stages: FunnelStage[];
   /** Of accepted rows: no fate yet. */
   waiting: number;
+  /** Rejected rollouts that were trained all the same, by objectives of whole groups; in no bar. */
+  trained_rejected: number;
   counts: RunCounts;
   reasons: ReasonRow[];
   /** Weight versions (columns of `ReasonRow.by_version`), neighbours share one as in `Lengths`. */
@@ -287,10 +292,11 @@ export interface WhatIf extends Envelope {
   /** Fixed line to show: "replays recorded rollouts, does not predict training". */
   note: string;
   /** Rollouts that pass everything but the length, by length: for L, what is kept is the sum over
-   * tokens <= L. `share_sum` adds their problems' pass rates (difficulty). Ascending. */
-  by_tokens: { tokens: number[]; count: number[]; token_sum: number[]; pass_rate_sum: number[] };
+   * tokens <= L. `pass_rate_sum` adds their problems' pass rates
+   * (difficulty), of those `rated` that have one. Ascending. */
+  by_tokens: { tokens: number[]; count: number[]; token_sum: number[]; pass_rate_sum: number[]; rated: number[] };
   /** The same by n_tokens / budget, for a factor on per-problem budgets. */
-  by_factor: { factor: number[]; count: number[]; token_sum: number[]; pass_rate_sum: number[] };
+  by_factor: { factor: number[]; count: number[]; token_sum: number[]; pass_rate_sum: number[]; rated: number[] };
   /** Of each problem with any such rollout its shortest one, ascending: problems left without at L =
    * problems - (number of entries <= L). */
   shortest_tokens: number[]; shortest_factor: number[];
@@ -301,13 +307,17 @@ export interface WhatIf extends Envelope {
   cap: number | null;
   /** Ascending caps at which rollouts were cut off: for L above, count them as not observed. */
   cut_off: { tokens: number[]; count: number[] };
+  /** The same for a factor. */
+  cut_off_factor: { factor: number[]; count: number[] };
   /** Sliders besides the length. */
   filters: WhatIfFilter[];
 }
 export interface WhatIfFilter {
-  name: string; threshold: number | null; min: number; max: number;
-  /** The rollout passes when value <= threshold, or >= threshold. */
-  pass_when: "<=" | ">=";
+  /** `threshold` null: not the same for all. */
+  name: string; threshold: number | null; min: number | null; max: number | null;
+  /** The rollout passes when value <= threshold, or >= threshold. null: a selector, which cannot be
+   * moved, only left out (`drop`). */
+  pass_when: "<=" | ">=" | null;
   /** Rows without a value (counted as passing). */
   without_value: number;
   /** 100 quantiles of the values, for the slider's scale. */
@@ -537,13 +547,15 @@ export interface EvalRow {
   mean_tokens: number; tokens_low: number; tokens_high: number; p50_tokens: number; p90_tokens: number; truncated: number;
   settings: Record<string, unknown>;
 }
-export interface DisagreementRow { problem_id: string; verdict: string; second: string; answer: string | null; gold: string | null; text: string | null }
-/** GET evals/flips?a=LABEL&b=LABEL */
+export interface DisagreementRow { rollout_id: string | null; problem_id: string; verdict: string; second: string; answer: string | null; gold: string | null; text: string | null }
+/** GET evals/flips?a=LABEL&b=LABEL [&benchmark=NAME] */
 export interface Flips extends Envelope {
   a: string; b: string; problems: number;
   accuracy_a: number; accuracy_b: number;
   /** Sum over problems of (share right in b - share right in a) / problems = accuracy_b - accuracy_a. */
   gained: number; lost: number; same_right: number; same_wrong: number; mixed: number;
+  /** Problems whose share changed; `rows` has at most 200 of them. */
+  changed: number;
   /** Problems whose share of right answers changed, largest change first. */
   rows: FlipRow[];
 }
