@@ -9,7 +9,7 @@ const LISTS = [
   "generator_id", "template_id", "origin", "failed", "tag",
 ] as const;
 const SINGLE = [
-  "population", "version_min", "version_max", "accepted", "tokens_min", "tokens_max", "step_min", "step_max",
+  "population", "version_min", "version_max", "accepted", "tokens_min", "tokens_max", "step_min", "step_max", "lag_min", "lag_max",
   "time_min_us", "time_max_us", "stage", "lost_at", "q",
 ] as const;
 export const FILTER_NAMES: readonly (keyof Filters)[] = [...LISTS, ...SINGLE];
@@ -59,6 +59,7 @@ export function chipsOf(params: Params): Chip[] {
     ["version", "version_min", "version_max", String],
     ["tokens", "tokens_min", "tokens_max", (v: string) => count(Number(v))],
     ["step", "step_min", "step_max", String],
+    ["lag", "lag_min", "lag_max", String],
     ["time", "time_min_us", "time_max_us", (v: string) => utc(Number(v))],
   ] as const) {
     const [from, to] = [params[low]?.[0], params[high]?.[0]];

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { oneLine, stripAnsi, visible } from "./plain";
+import { oneLine, oneLineMath, stripAnsi, visible } from "./plain";
 
 describe("stripAnsi", () => {
   it.each([
@@ -43,5 +43,11 @@ describe("visible", () => {
 describe("oneLine", () => {
   it("has no line ends", () => {
     expect(oneLine("  a\n\n b\tc ")).toBe("a ⏎ b c");
+  });
+});
+
+describe("oneLineMath", () => {
+  it("leaves the source of formulas, and prices alone", () => {
+    expect(oneLineMath("Solve \\(x^2\\) for\n$5 and $y_1$")).toBe("Solve x^2 for ⏎ $5 and y_1");
   });
 });

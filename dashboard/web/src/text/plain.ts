@@ -1,6 +1,7 @@
 /** Makes a hostile text harmless to look at: nothing hidden, nothing that moves other text. */
 
-/* eslint-disable no-control-regex */
+import { scanMath } from "./math";
+
 const ANSI =
   /\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\)?|[PX^_][^\u001b]*(?:\u001b\\)?|[ -/]*[0-~])|\u009b[0-?]*[ -/]*[@-~]/g;
 const CONTROL = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]/g;
@@ -28,6 +29,11 @@ export function visible(text: string): string {
 /** One line of a cell: line ends and tabs become a sign and a space. */
 export function oneLine(text: string): string {
   return visible(text).replace(/\n+/g, " ⏎ ").replace(/\s+/g, " ").trim();
+}
+
+/** One line with its formulas as their source, without the marks around them. */
+export function oneLineMath(text: string): string {
+  return oneLine(scanMath(text).map((one) => (one.kind === "math" ? one.tex : one.text)).join(""));
 }
 
 function picture(char: string): string {

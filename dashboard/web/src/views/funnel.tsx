@@ -148,6 +148,7 @@ function Identity({ data }: { data: Funnel }): JSX.Element {
       {`Whole run: ${exact(accepted)} accepted + ${exact(rejected)} rejected + ${exact(running)} being written = ${exact(issued - unaccounted)} of ${exact(issued)} issued. `}
       <span class={unaccounted ? "worse" : ""}>{`${exact(unaccounted)} unaccounted.`}</span>
       {data.waiting > 0 && ` ${exact(data.waiting)} accepted ones wait for their step.`}
+      {data.trained_rejected > 0 && ` ${exact(data.trained_rejected)} rejected ones were trained with their whole group; they are in no bar.`}
       {dropped.length > 0 && <span class="worse">{` Not recorded: ${dropped.map(([kind, n]) => `${exact(n)} ${kind}`).join(", ")}.`}</span>}
     </p>
   );

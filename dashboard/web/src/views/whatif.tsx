@@ -136,18 +136,13 @@ function BudgetSlider(props: { mode: Mode; low: number; high: number; now: numbe
 }
 
 function FilterSlider({ filter, value, isDropped }: { filter: WhatIfFilter; value: number | null; isDropped: boolean }): JSX.Element {
-  const [moved, setMoved] = useState(value ?? filter.max);
-  useEffect(() => setMoved(value ?? filter.max), [value]);
-  const others = paramList("set").filter((text) => !text.startsWith(`${filter.name}:`));
-  const pick = (next: number): void => setParams({ set: next === filter.threshold ? others : [...others, `${filter.name}:${next}`] }, { replace: true });
   const drops = paramList("drop");
-  const span = Math.max(filter.max, filter.threshold ?? filter.max) - Math.min(filter.min, filter.threshold ?? filter.min);
-  const isWhole = [filter.threshold, ...filter.quantiles].every((one) => one === null || Number.isInteger(one));
-  const step = isWhole ? 1 : Number((span / 200 || 0.01).toPrecision(1));
+  const range = rangeOf(filter);
+  const reading = isDropped ? "left out" : filter.pass_when === null ? "a selector: on or left out" : value === null ? "its limit differs" : `passes when ${filter.pass_when} ${number(value)}`;
   return (
     <Card
       title={words(filter.name)}
-      unit={`passes when ${filter.pass_when} ${isDropped ? "anything" : number(moved)}`}
+      unit={reading}
       actions={
         <label class="labelled">
           <input type="checkbox" checked={!isDropped} onChange={() => setParams({ drop: isDropped ? drops.filter((name) => name !== filter.name) : [...drops, filter.name] }, { replace: true })} />
@@ -155,25 +150,44 @@ function FilterSlider({ filter, value, isDropped }: { filter: WhatIfFilter; valu
         </label>
       }
     >
-      <div class="row">
-        <input
-          type="range"
-          class="slider"
-          aria-label={`Threshold of ${words(filter.name)}`}
-          disabled={isDropped}
-          min={Math.min(filter.min, filter.threshold ?? filter.min)}
-          max={Math.max(filter.max, filter.threshold ?? filter.max)}
-          step={step}
-          value={moved}
-          onInput={(event) => setMoved(event.currentTarget.valueAsNumber)}
-          onChange={(event) => pick(event.currentTarget.valueAsNumber)}
-        />
-        <button type="button" class="btn is-small" disabled={filter.threshold === null || value === filter.threshold} onClick={() => filter.threshold !== null && pick(filter.threshold)}>
-          {filter.threshold === null ? "as run" : `as run: ${number(filter.threshold)}`}
-        </button>
-      </div>
+      {range && <ThresholdSlider filter={filter} range={range} value={value ?? range[1]} isDropped={isDropped} />}
       {filter.without_value > 0 && <p class="small dim">{`${plural(filter.without_value, "rollout")} without a value: counted as passing.`}</p>}
     </Card>
+  );
+}
+
+/** From the least to the greatest value, the limit of the run included; null when it cannot be moved. */
+function rangeOf({ min, max, threshold, pass_when }: WhatIfFilter): [number, number] | null {
+  if (pass_when === null || min === null || max === null) return null;
+  return [Math.min(min, threshold ?? min), Math.max(max, threshold ?? max)];
+}
+
+function ThresholdSlider({ filter, range, value, isDropped }: { filter: WhatIfFilter; range: [number, number]; value: number; isDropped: boolean }): JSX.Element {
+  const [moved, setMoved] = useState(value);
+  useEffect(() => setMoved(value), [value]);
+  const others = paramList("set").filter((text) => !text.startsWith(`${filter.name}:`));
+  const pick = (next: number): void => setParams({ set: next === filter.threshold ? others : [...others, `${filter.name}:${next}`] }, { replace: true });
+  const isWhole = [filter.threshold, ...filter.quantiles].every((one) => one === null || Number.isInteger(one));
+  const step = isWhole ? 1 : Number(((range[1] - range[0]) / 200 || 0.01).toPrecision(1));
+  return (
+    <div class="row">
+      <input
+        type="range"
+        class="slider"
+        aria-label={`Threshold of ${words(filter.name)}`}
+        disabled={isDropped}
+        min={range[0]}
+        max={range[1]}
+        step={step}
+        value={moved}
+        onInput={(event) => setMoved(event.currentTarget.valueAsNumber)}
+        onChange={(event) => pick(event.currentTarget.valueAsNumber)}
+      />
+      <span class="num reading">{number(moved)}</span>
+      <button type="button" class="btn is-small" disabled={filter.threshold === null || value === filter.threshold} onClick={() => filter.threshold !== null && pick(filter.threshold)}>
+        {filter.threshold === null ? "as run" : `as run: ${number(filter.threshold)}`}
+      </button>
+    </div>
   );
 }
 

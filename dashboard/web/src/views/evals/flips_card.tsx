@@ -6,7 +6,7 @@ import type { EvalRow, EvalSampleRow, EvalSamples, FlipRow, Flips } from "../../
 import { change, exact, number, percent, plural, words } from "../../format";
 import { useApi } from "../../resource";
 import { href, param, setParams } from "../../router";
-import { oneLine } from "../../text/plain";
+import { oneLine, oneLineMath } from "../../text/plain";
 import { RolloutText } from "../../text/rollout_text";
 import { useDiff } from "../../text/use_worker_diff";
 import { Card, CountLink, Segmented } from "../../ui/controls";
@@ -154,7 +154,7 @@ function FlipLine({ row, isOpen }: { row: FlipRow; isOpen: boolean }): JSX.Eleme
           </button>
         </span>
       </td>
-      <td class="clip asked-cell">{row.problem === null ? <NotAvailable /> : oneLine(row.problem).slice(0, 240)}</td>
+      <td class="clip asked-cell">{row.problem === null ? <NotAvailable /> : oneLineMath(row.problem).slice(0, 240)}</td>
       <td class="clip gold-cell">{row.gold === null ? <NotAvailable /> : oneLine(row.gold)}</td>
       <td class="num">{percent(row.share_a, 0)}</td>
       <td class="num">{percent(row.share_b, 0)}</td>

@@ -8,7 +8,7 @@ import { exact, number, percent } from "../../format";
 import { useKeys } from "../../keyboard";
 import { useApi } from "../../resource";
 import { numberParam, param, setParams } from "../../router";
-import { oneLine } from "../../text/plain";
+import { oneLine, oneLineMath } from "../../text/plain";
 import { FilterChips, ViewHead } from "../../ui/controls";
 import { Loaded, Value } from "../../ui/states";
 
@@ -116,7 +116,7 @@ export function ProblemList(): JSX.Element {
                         <Value of={row.gold} show={(gold) => oneLine(gold)} />
                       </td>
                       <td class="clip asked">
-                        <Value of={row.text} show={(text) => oneLine(text).slice(0, 300)} />
+                        <Value of={row.text} show={(text) => oneLineMath(text).slice(0, 300)} />
                       </td>
                     </tr>
                   ))}

@@ -3,10 +3,9 @@
 import type { ComponentChildren } from "preact";
 import type { RolloutRow, Why } from "../../api_types";
 import { count, duration, exact, number, words } from "../../format";
-import { oneLine } from "../../text/plain";
+import { oneLine, oneLineMath } from "../../text/plain";
 import { Time } from "../../ui/controls";
 import { FateMark, outcomeOf } from "../../ui/fates";
-import { NotAvailable } from "../../ui/states";
 
 export interface Column {
   key: string;
@@ -17,6 +16,22 @@ export interface Column {
   isNumber?: boolean;
   title?: string;
   cell: (row: RolloutRow, missing: Record<string, Why>) => ComponentChildren;
+}
+
+const REASONS: Record<Why, string> = {
+  not_recorded: "not recorded",
+  not_applicable: "does not apply: no step took it",
+  not_yet: "not yet",
+  sampled_out: "not in the sample",
+};
+
+/** As `NotAvailable`, but no stop of the Tab key: there are hundreds in a table. */
+function Missing({ why, detail }: { why?: Why; detail?: string | null }) {
+  return (
+    <span class="na-cell" title={detail ?? REASONS[why ?? "not_recorded"]}>
+      n/a
+    </span>
+  );
 }
 
 type NumberKey = { [K in keyof RolloutRow]: RolloutRow[K] extends number | null ? K : never }[keyof RolloutRow];
@@ -31,7 +46,7 @@ function numeric(key: NumberKey, label: string, width: string, show: (value: num
     ...(title ? { title } : {}),
     cell: (row, missing) => {
       const value = row[key];
-      return value === null || value === undefined ? <NotAvailable why={missing[key] ?? whyOf(row, key)} /> : show(value);
+      return value === null || value === undefined ? <Missing why={missing[key] ?? whyOf(row, key)} /> : show(value);
     },
   };
 }
@@ -51,8 +66,8 @@ function text(key: "problem" | "preview" | "answer" | "gold" | "generator_id" | 
     width,
     cell: (row, missing) => {
       const value = row[key];
-      if (value === null || value === undefined) return <NotAvailable why={missing[key] ?? whyOf(row, key)} detail={key === "answer" ? "No answer was found in the text." : null} />;
-      const shown = oneLine(value);
+      if (value === null || value === undefined) return <Missing why={missing[key] ?? whyOf(row, key)} detail={key === "answer" ? "No answer was found in the text." : null} />;
+      const shown = key === "problem" || key === "preview" ? oneLineMath(value) : oneLine(value);
       return (
         <bdi class={isMono ? "mono" : ""} title={shown}>
           {shown}
@@ -79,8 +94,8 @@ export const COLUMNS: readonly Column[] = [
     },
   },
   text("problem", "Problem", "minmax(120px, 3fr)"),
-  text("answer", "Answer", "minmax(72px, 1fr)", true),
-  text("gold", "Gold", "minmax(72px, 1fr)", true),
+  text("answer", "Answer", "minmax(64px, 0.7fr)", true),
+  text("gold", "Gold", "minmax(64px, 0.7fr)", true),
   {
     key: "n_tokens",
     label: "Tokens",
@@ -99,7 +114,7 @@ export const COLUMNS: readonly Column[] = [
     sort: "end_us",
     width: "82px",
     isNumber: true,
-    cell: (row) => (row.end_us === null ? <NotAvailable /> : <Time us={row.end_us} />),
+    cell: (row) => (row.end_us === null ? <Missing /> : <Time us={row.end_us} />),
   },
   text("preview", "Response", "minmax(160px, 3fr)"),
   {
@@ -151,7 +166,7 @@ export function columnsOf(keys: readonly string[]): Column[] {
 }
 
 function TokenBar({ row }: { row: RolloutRow }) {
-  if (row.n_tokens === null) return <NotAvailable />;
+  if (row.n_tokens === null) return <Missing />;
   const share = row.budget ? row.n_tokens / row.budget : null;
   const over = share !== null && share > 1;
   return (

@@ -10,6 +10,8 @@ import type { RowPages } from "./row_pages";
 import { rowWindow, scrollFor } from "./row_window";
 
 const ROW_HEIGHT = 28;
+/** Of the names of the columns, which stay in sight at the top of what scrolls. */
+const HEAD_HEIGHT = 32;
 /** No request for places that fly by. */
 const SETTLE_MS = 60;
 
@@ -36,7 +38,7 @@ export function RolloutTable(props: Props) {
   useLayoutEffect(() => {
     const element = body.current;
     if (!element) return;
-    const watch = new ResizeObserver(() => setScroll({ top: element.scrollTop, viewport: element.clientHeight }));
+    const watch = new ResizeObserver(() => setScroll({ top: element.scrollTop, viewport: element.clientHeight - HEAD_HEIGHT }));
     watch.observe(element);
     return () => watch.disconnect();
   }, []);
@@ -47,7 +49,7 @@ export function RolloutTable(props: Props) {
   useEffect(() => {
     const element = body.current;
     if (!element || cursor === null) return;
-    const to = scrollFor(cursor, element.scrollTop, element.clientHeight, total, ROW_HEIGHT);
+    const to = scrollFor(cursor, element.scrollTop, element.clientHeight - HEAD_HEIGHT, total, ROW_HEIGHT);
     if (to !== null) element.scrollTop = to;
   }, [cursor, openId !== null]);
 
@@ -55,21 +57,21 @@ export function RolloutTable(props: Props) {
   for (let index = view.first; index < view.end; index++) rows.push(index);
   return (
     <div class="rows" role="table" aria-label="Rollouts" aria-rowcount={total} aria-busy={props.isOld}>
-      <div class="rows-head" role="row" style={{ gridTemplateColumns: grid }}>
-        {columns.map((column) => (
-          <HeadCell key={column.key} column={column} sort={props.sort} />
-        ))}
-      </div>
       <div
         class={props.isOld ? "rows-body is-updating" : "rows-body"}
         ref={body}
         tabIndex={-1}
         onScroll={(event) => {
-          const { scrollTop: top, clientHeight: viewport } = event.currentTarget;
-          setScroll({ top, viewport });
+          const { scrollTop: top, clientHeight } = event.currentTarget;
+          setScroll({ top, viewport: clientHeight - HEAD_HEIGHT });
           props.onScroll(top);
         }}
       >
+        <div class="rows-head" role="row" style={{ gridTemplateColumns: grid }}>
+          {columns.map((column) => (
+            <HeadCell key={column.key} column={column} sort={props.sort} />
+          ))}
+        </div>
         <div class="rows-space" style={{ height: `${view.height}px` }}>
           <div class="rows-shown" style={{ transform: `translateY(${view.top}px)` }}>
             {rows.map((index) => {

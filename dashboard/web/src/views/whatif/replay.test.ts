@@ -33,6 +33,7 @@ function sent(rows: readonly Row[]): WhatIf {
       at,
       count: at_each.map((group) => group.length),
       token_sum: at_each.map((group) => group.reduce((sum, row) => sum + row.tokens, 0)),
+      rated: at_each.map((group) => group.length),
       pass_rate_sum: at_each.map((group) => group.reduce((sum, row) => sum + (rate.get(row.problem) ?? 0), 0)),
     };
   };
@@ -47,7 +48,14 @@ function sent(rows: readonly Row[]): WhatIf {
     shortest_tokens: shortest((row) => row.tokens),
     shortest_factor: shortest((row) => row.tokens / row.budget),
     cut_off: { tokens: [30], count: [rows.filter((row) => row.cut).length] },
+    cut_off_factor: cutByFactor(rows),
   } as unknown as WhatIf;
+}
+
+function cutByFactor(rows: readonly Row[]): WhatIf["cut_off_factor"] {
+  const cut = rows.filter((row) => row.cut).map((row) => row.tokens / row.budget);
+  const factor = [...new Set(cut)].sort((a, b) => a - b);
+  return { factor, count: factor.map((at) => cut.filter((one) => one === at).length) };
 }
 
 function rates(rows: readonly Row[]): Map<number, number> {
@@ -103,6 +111,7 @@ describe("replay", () => {
 
     expect(replayed.kept(30).not_observed).toBe(0);
     expect(replayed.kept(31).not_observed).toBe(cut);
+    expect(replay(data, "factor").kept(1.6).not_observed).toBe(rows.filter((row) => row.cut && row.budget * 1.6 > 30).length);
   });
 
   it("keeps nothing and fails nowhere without rollouts", () => {

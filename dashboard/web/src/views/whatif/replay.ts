@@ -9,6 +9,8 @@ interface Curve {
   readonly count: readonly number[];
   readonly token_sum: readonly number[];
   readonly pass_rate_sum: readonly number[];
+  /** Of `count` those whose problem has a pass rate. */
+  readonly rated: readonly number[];
 }
 
 export interface Replay {
@@ -22,7 +24,10 @@ export interface Replay {
 export function replay(data: WhatIf, mode: Mode): Replay {
   const curve: Curve = mode === "length" ? { ...data.by_tokens, at: data.by_tokens.tokens } : { ...data.by_factor, at: data.by_factor.factor };
   const shortest = mode === "length" ? data.shortest_tokens : data.shortest_factor;
-  const [counts, tokens, rates, cut] = [curve.count, curve.token_sum, curve.pass_rate_sum, data.cut_off.count].map(runningSums) as [number[], number[], number[], number[]];
+  const cutAt = mode === "length" ? data.cut_off.tokens : data.cut_off_factor.factor;
+  const cut = runningSums(mode === "length" ? data.cut_off.count : data.cut_off_factor.count);
+  const [counts, tokens] = [runningSums(curve.count), runningSums(curve.token_sum)];
+  const [rates, rated] = [runningSums(curve.pass_rate_sum), runningSums(curve.rated)];
   return {
     mode,
     kept: (threshold) => {
@@ -33,8 +38,8 @@ export function replay(data: WhatIf, mode: Mode): Replay {
         share: data.rollouts ? kept / data.rollouts : 0,
         problems_without: data.problems - notAbove(shortest, threshold),
         mean_tokens: kept ? (tokens[upTo] ?? 0) / kept : null,
-        pass_rate: kept ? (rates[upTo] ?? 0) / kept : null,
-        not_observed: mode === "length" ? (cut[below(data.cut_off.tokens, threshold)] ?? 0) : 0,
+        pass_rate: rated[upTo] ? (rates[upTo] ?? 0) / rated[upTo] : null,
+        not_observed: cut[below(cutAt, threshold)] ?? 0,
       };
     },
     range: [curve.at[0] ?? 0, curve.at.at(-1) ?? 0],
