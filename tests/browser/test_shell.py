@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.browser.conftest import OpenPage, Server, serving
+from tests.browser.prefix_proxy import below
 
 VIEWS = [
     *("overview", "health", "logs", "rollouts", "problem", "lengths", "funnel", "whatif"),
@@ -149,3 +150,29 @@ def test_a_token_in_the_address_opens_the_page_and_leaves_no_trace(
         assert "token" not in page.url
         assert page.evaluate("document.cookie") == ""
         page.goto("about:blank")
+
+
+@pytest.mark.parametrize("view", ["overview", "rollouts", "lengths"])
+def test_the_page_works_below_a_prefix_that_a_proxy_strips(
+    open_page: OpenPage, server: Server, view: str
+):
+    with below("/user/me/proxy", server.address) as address:
+        page = settled(open_page(f"#/{view}", address=address))
+
+        assert page.locator("main [role=alert]").all_text_contents() == []
+        assert page.locator(".live").inner_text() == "finished"
+        page.goto("about:blank")
+
+
+@pytest.mark.parametrize("view", ["overview", "rollouts", "funnel", "lengths", "health"])
+def test_nothing_moves_once_a_view_stands(open_page: OpenPage, view: str):
+    page = settled(open_page(f"#/{view}"))
+    page.evaluate(
+        """window.moved = 0;
+        new PerformanceObserver(list => {
+            for (const entry of list.getEntries()) window.moved += entry.value;
+        }).observe({type: 'layout-shift'});"""
+    )
+    page.wait_for_timeout(2500)
+
+    assert page.evaluate("window.moved") == 0
