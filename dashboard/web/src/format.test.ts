@@ -59,3 +59,12 @@ describe("times", () => {
     expect(format.utc(1_764_356_109_000_000)).toBe("2025-11-28 18:55:09 UTC");
   });
 });
+
+describe("distinctWords", () => {
+  it("leaves what tells the series of a chart apart", () => {
+    expect(format.distinctWords(["generated_tokens_per_s", "trained_tokens_per_s"])).toEqual(["generated", "trained"]);
+    expect(format.distinctWords(["wait_s", "train_s", "publish_s"])).toEqual(["wait", "train", "publish"]);
+    expect(format.distinctWords(["mean_tokens", "accepted_tokens_mean"])).toEqual(["mean tokens", "accepted"]);
+    expect(format.distinctWords(["loss"])).toEqual(["loss"]);
+  });
+});

@@ -114,6 +114,16 @@ export function words(name: string): string {
   return name.replaceAll("_", " ");
 }
 
+const UNITS = /_(?:per_s|s|ms|us|bytes)$/;
+
+/** Names of series in one chart without what they share: the chart's title and unit say that. */
+export function distinctWords(names: readonly string[]): string[] {
+  const split = names.map((name) => name.replace(UNITS, "").split("_"));
+  if (names.length < 2) return names.map(words);
+  const own = split.map((parts) => parts.filter((part) => !split.every((other) => other.includes(part))));
+  return own.map((parts, index) => (parts.length ? parts : (split[index] ?? [])).join(" "));
+}
+
 function pad(value: number): string {
   return String(value).padStart(2, "0");
 }

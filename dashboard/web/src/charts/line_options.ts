@@ -10,6 +10,8 @@ import { zoomOf, zoomTo, type AxisKind } from "./zoom";
 
 /** Below this many points each one is a dot. */
 const FEW_POINTS = 40;
+/** More publications than this are a dotted edge that says nothing. */
+const MOST_PUBLISHES = 24;
 const WHOLE = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6];
 const TIME_STEPS = [1, 5, 10, 15, 30, 60, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400, 172_800, 604_800].map((s) => s * 1e6);
 
@@ -153,7 +155,10 @@ function drawNotes(plot: uPlot, props: LineChartProps, directly: boolean): void 
       pen.fillText(text, right + 6 * ratio, y);
     }
   }
-  for (const mark of props.marks ?? []) {
+  const marks = props.marks ?? [];
+  const tooDense = marks.filter((mark) => mark.kind === "publish").length > MOST_PUBLISHES;
+  for (const mark of marks) {
+    if (tooDense && mark.kind === "publish") continue;
     const at = markAt(mark, props);
     if (at === null) continue;
     const x = plot.valToPos(at, "x", true);

@@ -2,7 +2,7 @@
 import type { JSX } from "preact";
 import type { Alarm, ChartSpec, Metrics, Overview, RunSeries } from "../api_types";
 import { LineChart } from "../charts/lines";
-import { duration, exact, plural, words } from "../format";
+import { distinctWords, duration, exact, plural, words } from "../format";
 import { latest } from "../live";
 import { useApi } from "../resource";
 import { href, param, setParams } from "../router";
@@ -124,6 +124,7 @@ function NoSteps(): JSX.Element {
 }
 
 function MetricChart({ chart, run, height, class: name }: { chart: ChartSpec; run: RunSeries; height: number; class: string }): JSX.Element {
+  const labels = distinctWords(chart.names);
   return (
     <LineChart
       title={chart.title}
@@ -131,8 +132,8 @@ function MetricChart({ chart, run, height, class: name }: { chart: ChartSpec; ru
       height={height}
       class={name}
       x={{ values: run.step, kind: "step" }}
-      series={chart.names.map((one) => ({
-        label: words(one),
+      series={chart.names.map((one, index) => ({
+        label: labels[index] ?? words(one),
         values: run.columns[one] ?? run.step.map(() => null),
         nan: run.nan[one],
       }))}
