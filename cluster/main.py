@@ -185,6 +185,58 @@ def scale(
 
 
 @app.command()
+def dashboard(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories, or a folder of them.")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(help="8421, else the next free one.")] = None,
+    token: Annotated[bool, typer.Option("--token", help="Ask for a token here as well.")] = False,
+    token_file: Annotated[Path | None, typer.Option(help="A file with the token.")] = None,
+    unsafe_no_auth: Annotated[
+        bool, typer.Option("--unsafe-no-auth", help="Let everybody in who can reach the host.")
+    ] = False,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="A name under which a browser may call it.")
+    ] = None,
+    root_path: Annotated[str, typer.Option(help="Prefix that a proxy does not strip.")] = "",
+    memory_gib: Annotated[float, typer.Option(help="Memory for the rows of a run.")] = 1.0,
+    no_sql: Annotated[bool, typer.Option("--no-sql", help="Answer no SQL.")] = False,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Open no browser.")] = False,
+) -> None:
+    """Show runs in a browser, while they train and after: docs/dashboard.md."""
+    from dashboard.server.serve import Wanted, serve  # noqa: PLC0415  only this command needs it
+
+    serve(
+        Wanted(
+            runs=runs,
+            host=host,
+            port=port,
+            root_path=root_path,
+            token=token,
+            token_file=token_file,
+            unsafe_no_auth=unsafe_no_auth,
+            allow_host=allow_host or [],
+            memory_gib=memory_gib,
+            no_sql=no_sql,
+            no_open=no_open,
+        )
+    )
+
+
+@app.command()
+def query(
+    run: RunDir,
+    question: Annotated[str, typer.Argument(help="One SELECT, such as: SELECT * FROM evals")],
+    as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+) -> None:
+    """Ask a run in SQL: its rollouts, fates, texts, problems and evaluations."""
+    from cluster.query import query as ask  # noqa: PLC0415  only this command needs it
+
+    form = "json" if as_json else "csv" if as_csv else "table"
+    typer.echo(ask(run, question, form, _say))
+
+
+@app.command()
 def check(run: RunDir, as_json: Json = False) -> None:
     """Prove from its files that a run lost nothing, doubled nothing and trained nothing too old."""
     from cluster.check import check as account  # noqa: PLC0415  only this command needs it
@@ -253,6 +305,8 @@ def _commands() -> list[str]:
         "replay",
         "confounders",
         "scale",
+        "dashboard",
+        "query",
         "check",
         "ckpt",
     ]

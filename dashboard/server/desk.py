@@ -22,6 +22,7 @@ from dashboard.server.run import Run
 from dashboard.server.search import Searches
 from dashboard.server.settings import Settings
 from dashboard.server.store import QUERY_S, Snapshot
+from dashboard.server.views.health import standing_alarms
 
 THREADS = 4
 MAX_LOADED = 4
@@ -71,6 +72,8 @@ class Desk:
             name: Run(path, name, settings.memory_gib)
             for name, path in named(settings.runs).items()
         }
+        for run in self.runs.values():
+            run.find_alarms = standing_alarms
         self.searches = Searches()
         self.streams = 0
         """Live streams that are open."""

@@ -24,6 +24,9 @@ MAX_QUESTION = 20_000
 MAX_CELL = 100_000
 """Characters of one value."""
 
+MAX_ANSWER = 32 * 2**20
+BATCH = 256
+
 SAFE_INTEGER = 2**53
 
 TABLES: dict[Kind, str] = {
@@ -88,13 +91,17 @@ EXAMPLES = (
 )
 
 
+_AT_ONCE = threading.BoundedSemaphore(2)
+"""Each question may take a gibibyte."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     columns: list[tuple[str, str]]
     """Names and types."""
     rows: list[tuple[Any, ...]]
     truncated: bool
-    """There are more rows than ``ROWS``."""
+    """There is more than is given."""
     seconds: float
 
 
@@ -108,6 +115,11 @@ def ask(
     function that stops it."""
     if len(question) > MAX_QUESTION:
         raise Refused("sql", f"a question may have {MAX_QUESTION} characters")
+    with _AT_ONCE:
+        return _ask(run_dir, question, on_start)
+
+
+def _ask(run_dir: Path, question: str, on_start: Callable[[Callable[[], None]], None]) -> Answer:
     connection = open_sandbox(run_dir)
     timer = threading.Timer(SECONDS, connection.interrupt)
     try:
@@ -116,11 +128,11 @@ def ask(
         began = time.monotonic()
         _require_one_select(connection, question)
         found = connection.execute(question)
-        rows = found.fetchmany(ROWS + 1)
+        rows, truncated = _fetch(found)
         return Answer(
             columns=[(column[0], str(column[1])) for column in found.description or ()],
-            rows=rows[:ROWS],
-            truncated=len(rows) > ROWS,
+            rows=rows,
+            truncated=truncated,
             seconds=time.monotonic() - began,
         )
     except duckdb.InterruptException:
@@ -227,6 +239,19 @@ def _view(connection: duckdb.DuckDBPyConnection, kind: Kind, files: Sequence[Pat
     if not files:
         return f"CREATE VIEW {kind} AS SELECT {fields} LIMIT 0"
     return f"CREATE VIEW {kind} AS SELECT {fields} FROM {source}"
+
+
+def _fetch(found: duckdb.DuckDBPyConnection) -> tuple[list[tuple[Any, ...]], bool]:
+    """At most ``ROWS`` rows and about ``MAX_ANSWER`` characters; whether there are more."""
+    rows: list[tuple[Any, ...]] = []
+    room = MAX_ANSWER
+    while some := found.fetchmany(BATCH):
+        for row in some:
+            room -= sum(len(value) for value in row if isinstance(value, str | bytes))
+            if len(rows) == ROWS or room < 0:
+                return rows, True
+            rows.append(row)
+    return rows, False
 
 
 def _require_one_select(connection: duckdb.DuckDBPyConnection, question: str) -> None:

@@ -145,8 +145,8 @@ def _named(row: dict[str, Any]) -> Sequence[str]:
     return named if isinstance(named, list) else ()
 
 
-def _seconds(at_us: Any, first_us: int | None) -> float | None:
-    if not isinstance(at_us, int) or first_us is None:
+def _seconds(at_us: Any, first_us: Any) -> float | None:
+    if not isinstance(at_us, int) or not isinstance(first_us, int):
         return None
     return (at_us - first_us) / 1e6
 
