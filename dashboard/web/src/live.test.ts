@@ -21,6 +21,15 @@ describe("live updates", () => {
     expect(latest.value?.step).toBe(1);
   });
 
+  it("that only say how things stand make nobody ask again", () => {
+    const before = versionOf(["rollouts", "state"]);
+
+    receive(update(9, 400, ["rollouts", "state"]), true);
+
+    expect(latest.value?.step).toBe(9);
+    expect(versionOf(["rollouts", "state"])).toBe(before);
+  });
+
   it("are counted and held back while the page is paused, and shown when it goes on", () => {
     receive(update(1, 0, ["state"]));
     togglePause();

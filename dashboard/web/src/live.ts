@@ -66,9 +66,13 @@ function take(update: LiveUpdate): void {
   bump(update.changed);
 }
 
-/** An update from the stream, a poll or another tab. */
-export function receive(update: LiveUpdate): void {
+/** An update from the stream, a poll or another tab. `isBaseline`: it says how things stand, nothing new. */
+export function receive(update: LiveUpdate, isBaseline = false): void {
   heardAt.value = performance.now();
+  if (isBaseline) {
+    latest.value = update;
+    return;
+  }
   if (paused.value) {
     missed.value += update.new_rows["meta"] ?? 0;
     heldBack = update;
@@ -84,6 +88,7 @@ class Follower {
   private timer: ReturnType<typeof setTimeout> | undefined;
   private wait = FIRST_WAIT_MS;
   private cursor: string | null = null;
+  private hasStreamed = false;
   private readonly stop = new AbortController();
   private readonly channel: BroadcastChannel | null;
 
@@ -117,14 +122,19 @@ class Follower {
 
   private open(): void {
     if (this.stop.signal.aborted) return;
-    const stream = new EventSource(address("live", { run: this.run, after: this.cursor }));
+    // The first stream asks for no place to go on from: it answers at once, so a mute one is found.
+    const after = this.hasStreamed ? this.cursor : null;
+    const stream = new EventSource(address("live", { run: this.run, after }));
     this.stream = stream;
-    const mute = setTimeout(() => {
-      if (connection.value !== "stream") this.reopen();
-    }, MUTE_MS);
-    stream.addEventListener("open", () => clearTimeout(this.timer));
+    const mute = setTimeout(() => this.reopen(), MUTE_MS);
+    stream.addEventListener("open", () => {
+      if (!this.hasStreamed) return;
+      clearTimeout(mute);
+      connection.value = "stream";
+    });
     stream.addEventListener("update", (event: MessageEvent<string>) => {
       clearTimeout(mute);
+      this.hasStreamed = true;
       this.wait = FIRST_WAIT_MS;
       const update = JSON.parse(event.data) as LiveUpdate;
       this.channel?.postMessage({ run: this.run, update } satisfies Message);
@@ -161,10 +171,12 @@ class Follower {
   }
 
   private heard(update: LiveUpdate, by: "stream" | "polling"): void {
+    const isSame = update.cursor === this.cursor && connection.value !== by;
+    const isBaseline = this.cursor === null || isSame;
     this.cursor = update.cursor;
     connection.value = by;
     goneMessage.value = null;
-    receive(update);
+    receive(update, isBaseline);
   }
 }
 
