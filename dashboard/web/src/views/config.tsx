@@ -152,7 +152,7 @@ function Key({ entry }: { entry: Entry }): JSX.Element {
         {entry.source === null ? <NotAvailable why="not_recorded" detail="This run did not record where its values came from." /> : oneLine(entry.source)}
         {entry.is_default === false && entry.default !== null && <span class="dim">{`, default ${oneLine(entry.default)}`}</span>}
       </td>
-      <td class="small config-words">{entry.description ? oneLine(entry.description) : ""}</td>
+      <td class="small config-words">{entry.description ? oneLine(entry.description).replaceAll("``", "") : ""}</td>
     </tr>
   );
 }

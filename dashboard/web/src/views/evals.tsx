@@ -33,7 +33,7 @@ export default function EvalsView(): JSX.Element {
                 <Curve rows={rows} title="Tokens" unit="mean of a response; band: 95 %" value={(row) => row.mean_tokens} low={(row) => row.tokens_low} high={(row) => row.tokens_high} show={number} />
               </div>
               <Checkpoints rows={rows} />
-              {rows.length > 1 && <FlipsCard rows={rows} />}
+              {rows.length > 1 && <FlipsCard rows={rows} benchmark={chosen} />}
               <Disagreements data={data.disagreements} />
             </>
           );

@@ -2,7 +2,7 @@
 
 import type { JSX } from "preact";
 import type { Recipe, RecipeLine } from "../api_types";
-import { count, exact, percent } from "../format";
+import { exact, percent } from "../format";
 import { useApi } from "../resource";
 import { href } from "../router";
 import { oneLine } from "../text/plain";
@@ -65,14 +65,24 @@ function Line({ line, isNewPart }: { line: RecipeLine; isNewPart: boolean }): JS
   );
 }
 
+/** What a part let through, and where its link leads: to these, or to those that it rejected. */
 function Counts({ line }: { line: RecipeLine }): JSX.Element {
-  if (line.seen === null) return <span class="recipe-counts dim small" title="This part counts no rollouts" />;
-  const share = line.passed === null || line.seen === 0 ? null : line.passed / line.seen;
+  const { seen, passed, filters } = line;
+  const shown = passed ?? seen;
+  if (shown === null) return <span class="recipe-counts" />;
+  const share = passed === null || !seen ? null : passed / seen;
+  const isOfRejected = filters?.reason !== undefined && seen !== null && passed !== null;
   return (
-    <div class="recipe-counts" title={line.passed === null ? `${exact(line.seen)} rollouts` : `${exact(line.passed)} of ${exact(line.seen)} rollouts let through`}>
+    <div class="recipe-counts">
       <span class="num">
-        {line.passed === null ? <CountLink value={line.seen} filters={line.filters} /> : <CountLink value={line.passed} filters={line.filters} />}
-        {line.passed !== null && <span class="dim">{` of ${count(line.seen)}`}</span>}
+        {isOfRejected ? exact(shown) : <CountLink value={shown} filters={filters} />}
+        {seen !== null && passed !== null && <span class="dim">{` of ${exact(seen)}`}</span>}
+        {isOfRejected && (
+          <span class="small dim recipe-rejected">
+            {"rejected "}
+            <CountLink value={seen - passed} filters={filters} />
+          </span>
+        )}
       </span>
       {share !== null && (
         <>

@@ -2,7 +2,7 @@
 
 import type { JSX } from "preact";
 import type { Evals } from "../../api_types";
-import { exact, percent, words } from "../../format";
+import { exact, percent } from "../../format";
 import { href } from "../../router";
 import { oneLine } from "../../text/plain";
 import { Card } from "../../ui/controls";
@@ -33,7 +33,7 @@ export function Disagreements({ data }: { data: Evals["disagreements"] }): JSX.E
               {data.rows.map((row, at) => (
                 <tr key={at}>
                   <td>
-                    <a class="mono" href={href("problem", { id: row.problem_id })}>
+                    <a class="mono" href={row.rollout_id === null ? href("problem", { id: row.problem_id }) : href("rollouts", { open: row.rollout_id })} title={row.rollout_id === null ? "The problem" : "The rollout"}>
                       {oneLine(row.problem_id)}
                     </a>
                   </td>
@@ -45,7 +45,7 @@ export function Disagreements({ data }: { data: Evals["disagreements"] }): JSX.E
                   </td>
                   <td>{row.answer === null ? <NotAvailable detail="No answer was found." /> : <bdi class="mono">{oneLine(row.answer)}</bdi>}</td>
                   <td>{row.gold === null ? <NotAvailable /> : <bdi class="mono">{oneLine(row.gold)}</bdi>}</td>
-                  <td class="clip asked-cell">{row.text === null ? <NotAvailable /> : oneLine(words(row.text)).slice(0, 200)}</td>
+                  <td class="clip asked-cell">{row.text === null ? <NotAvailable /> : oneLine(row.text).slice(0, 200)}</td>
                 </tr>
               ))}
             </tbody>

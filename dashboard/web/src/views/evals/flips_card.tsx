@@ -14,11 +14,11 @@ import { FateMark } from "../../ui/fates";
 import { Empty, Loaded, NotAvailable, Skeleton } from "../../ui/states";
 import { DiffText } from "../problem/diff_text";
 
-export function FlipsCard({ rows }: { rows: readonly EvalRow[] }): JSX.Element {
+export function FlipsCard({ rows, benchmark }: { rows: readonly EvalRow[]; benchmark: string }): JSX.Element {
   const ordered = [...rows].sort((one, other) => one.version - other.version);
   const a = param("a") ?? ordered[0]?.label ?? "";
   const b = param("b") ?? ordered.at(-1)?.label ?? "";
-  const flips = useApi<Flips>("evals/flips", { a, b }, ["evals"]);
+  const flips = useApi<Flips>("evals/flips", { a, b, benchmark }, ["evals"]);
   const pick = (side: "a" | "b", value: string): JSX.Element => (
     <select class="field" aria-label={side === "a" ? "Earlier checkpoint" : "Later checkpoint"} value={value} onChange={(event) => setParams({ [side]: event.currentTarget.value, open: null })}>
       {ordered.map((row) => (
@@ -87,8 +87,6 @@ function FlipSum({ data }: { data: Flips }): JSX.Element {
   );
 }
 
-const MOST = 200;
-
 function FlipTable({ data }: { data: Flips }): JSX.Element {
   const [kind, setKind] = useState<"all" | "lost" | "gained">("all");
   const open = param("open");
@@ -101,12 +99,12 @@ function FlipTable({ data }: { data: Flips }): JSX.Element {
           value={kind}
           onChange={setKind}
           options={[
-            { value: "all", label: `all ${exact(data.rows.length)}` },
+            { value: "all", label: `all ${exact(data.changed)}` },
             { value: "lost", label: "lost" },
             { value: "gained", label: "gained" },
           ]}
         />
-        {rows.length > MOST && <span class="small dim">{`The first ${exact(MOST)} of ${exact(rows.length)}.`}</span>}
+        {data.changed > data.rows.length && <span class="small dim">{`The ${exact(data.rows.length)} largest of ${exact(data.changed)} changes.`}</span>}
       </div>
       <div class="scroll-x">
         <table class="table">
@@ -122,7 +120,7 @@ function FlipTable({ data }: { data: Flips }): JSX.Element {
             </tr>
           </thead>
           <tbody>
-            {rows.slice(0, MOST).map((row) => (
+            {rows.map((row) => (
               <>
                 <FlipLine key={row.problem_id} row={row} isOpen={row.problem_id === open} />
                 {row.problem_id === open && (

@@ -20,10 +20,19 @@ const AXIS_PX = 40;
 const ROW_PX = 6;
 const THICK_PX = 16;
 const GAP_PX = 12;
-/** Spans of the learner and of the weights have no fate: a hue for each. */
-const WORK: Readonly<Record<string, Token>> = {
-  wait: "line", fetch: "stale", compute: "trained", step: "trained", train: "trained", publish: "waiting", sync: "waiting", load: "waiting", pause: "filtered", judge: "truncated",
-};
+/** Spans of the learner and of the weights have no fate: their words say what hue they get. */
+const WORK: readonly [word: string, token: Token][] = [
+  ["wait", "filtered"],
+  ["fetch", "stale"],
+  ["publish", "waiting"],
+  ["load", "waiting"],
+  ["step", "trained"],
+  ["comput", "trained"],
+];
+
+function workToken(what: string): Token | null {
+  return WORK.find(([word]) => what.includes(word))?.[1] ?? null;
+}
 
 interface Placed {
   lane: Lane;
@@ -101,9 +110,9 @@ export function LaneChart({ lanes }: { lanes: Lanes }): JSX.Element {
       actions={
         <span class="legend">
           {kinds.map((kind) =>
-            kind in WORK ? (
+            workToken(kind) !== null && !isFate(kind) ? (
               <span key={kind} class="key">
-                <span class="lane-swatch" style={{ background: `var(--${WORK[kind]})` }} />
+                <span class="lane-swatch" style={{ background: `var(--${workToken(kind)})` }} />
                 {words(kind)}
               </span>
             ) : (
@@ -137,6 +146,10 @@ export function LaneChart({ lanes }: { lanes: Lanes }): JSX.Element {
   );
 }
 
+function isFate(kind: string): boolean {
+  return ["trained", "stale", "equal", "aborted", "lost", "waiting", "rejected"].includes(kind);
+}
+
 function place(lanes: readonly Lane[]): Placed[] {
   let top = 4;
   return lanes.map((lane) => {
@@ -149,12 +162,12 @@ function place(lanes: readonly Lane[]): Placed[] {
 }
 
 function drawSpan(pen: Parameters<Draw>[0], one: Placed, span: Span, x: Scale): void {
-  const token = span.fate === null ? (WORK[span.what] ?? "accent") : lookOf(span.fate).token;
+  const token = span.fate === null ? (workToken(span.what) ?? "accent") : lookOf(span.fate).token;
   const left = x.at(span.start_us);
   const width = Math.max(1, x.at(span.end_us) - left - 0.5);
   pen.fillStyle = colors.value[token];
   pen.fillRect(left, one.top + span.row * one.rowHeight, width, one.rowHeight - 1);
-  if (span.fate === null && width > 54 && token !== "line") {
+  if (span.fate === null && width > pen.measureText(span.what).width + 12) {
     pen.fillStyle = colors.value.surface;
     pen.font = AXIS_FONT;
     pen.textAlign = "left";
