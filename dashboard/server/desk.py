@@ -116,6 +116,16 @@ class Desk:
         with suppress(Refused):
             self.refresh(run)
 
+    def alarms(self) -> dict[str, list[dict[str, Any]]]:
+        """Of the runs that go on, or should: what stands, by name. Blocks on the disk."""
+        found = {}
+        for name, run in self.runs.items():
+            if run.info()["status"] in ("live", "silent"):
+                with suppress(Refused):
+                    self.refresh(run)
+                    found[name] = run.alarms()
+        return found
+
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
