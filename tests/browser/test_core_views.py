@@ -209,7 +209,7 @@ def test_a_drag_over_a_chart_goes_into_the_address(open_page: OpenPage):
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 40, steps=4)
     page.mouse.up()
-    page.wait_for_function("location.hash.includes('zoom=')")
+    page.wait_for_url(re.compile("zoom="))
 
     assert re.search(r"zoom=step%3A\d+\.\.\d+", page.url)
     page.get_by_role("button", name="Show all").first.click()
