@@ -107,9 +107,9 @@ class Watch:
     faults: list[str]
 
     def follow(self, page: Any) -> None:
-        page.on("console", self._console)
+        page.on("console", lambda message: self._console(message))  # the driver marks what it calls
         page.on("pageerror", lambda error: self.faults.append(f"error: {error}"))
-        page.on("request", self._request)
+        page.on("request", lambda request: self._request(request))
 
     def _console(self, message: Any) -> None:
         if message.type in ("error", "warning"):

@@ -111,7 +111,7 @@ function Charts({ charts }: { charts: readonly ChartSpec[] }): JSX.Element {
     <Loaded resource={metrics} what="The metrics" height={380} empty={(data) => (data.series[0]?.step.length ? null : NO_STEPS)}>
       {({ series }) => {
         const [run] = series;
-        return run && <div class="grid" style={{ rowGap: "12px" }}>{charts.map((chart) => <MetricChart key={chart.title} chart={chart} run={run} height={128} class={charts.length > 4 ? "w4" : "w6"} />)}</div>;
+        return run && <div class="grid" style={{ rowGap: "12px" }}>{charts.map((chart) => <MetricChart key={chart.title} chart={chart} run={run} height={120} class={charts.length > 4 ? "w4" : "w6"} />)}</div>;
       }}
     </Loaded>
   );
