@@ -9,7 +9,7 @@ import { extent } from "./scale";
 import { zoomOf, zoomTo, type AxisKind } from "./zoom";
 
 /** Below this many points each one is a dot. */
-const FEW_POINTS = 40;
+export const FEW_POINTS = 40;
 /** More publications than this are a dotted edge that says nothing. */
 const MOST_PUBLISHES = 24;
 const WHOLE = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6];
@@ -84,7 +84,7 @@ export function paddedRange(values: readonly number[], kind: AxisKind): [number,
 function yRange(_: uPlot, low: number | null, high: number | null, zeroBased: boolean): [number, number] {
   if (low === null || high === null || !Number.isFinite(low) || !Number.isFinite(high)) return [0, 1];
   if (zeroBased && low >= 0) return [0, high > 0 ? high * 1.06 : 1];
-  if (low === high) return low === 0 ? [-1, 1] : [low - Math.abs(low) * 0.1, high + Math.abs(high) * 0.1];
+  if (low === high) return low === 0 ? [0, 1] : [low - Math.abs(low) * 0.1, high + Math.abs(high) * 0.1];
   const pad = (high - low) * 0.08;
   return [low - pad, high + pad];
 }

@@ -153,7 +153,6 @@ const STATES: Record<Rule["state"], { mark: string; word: string; class: string 
   unknown: { mark: "○", word: "cannot tell", class: "dim" },
 };
 const ORDER: readonly Rule["state"][] = ["alarm", "ok", "unknown"];
-const WHY: Record<string, string> = { not_recorded: "not recorded", not_applicable: "does not apply here", not_yet: "too little data yet", sampled_out: "sampled out" };
 
 function Rules({ rules }: { rules: readonly Rule[] }): JSX.Element {
   const sorted = [...rules].sort((a, b) => ORDER.indexOf(a.state) - ORDER.indexOf(b.state));
@@ -177,10 +176,7 @@ function Rules({ rules }: { rules: readonly Rule[] }): JSX.Element {
                     <span aria-hidden="true">{state.mark}</span> {state.word}
                   </td>
                   <td class="nowrap">{rule.title}</td>
-                  <td class="soft">
-                    {rule.text}
-                    {rule.why && <span class="dim">{` (${WHY[rule.why]})`}</span>}
-                  </td>
+                  <td class={rule.state === "unknown" ? "dim" : "soft"}>{rule.text}</td>
                 </tr>
               );
             })}

@@ -2,7 +2,7 @@
 import type { JSX } from "preact";
 import type { Alarm, ChartSpec, Metrics, Overview, RunSeries } from "../api_types";
 import { LineChart } from "../charts/lines";
-import { distinctWords, duration, exact, plural, words } from "../format";
+import { distinctWords, duration, exact, plural, withoutUnit, words } from "../format";
 import { latest } from "../live";
 import { useApi } from "../resource";
 import { href, param, setParams } from "../router";
@@ -163,7 +163,7 @@ function AllMetrics(): JSX.Element {
             </div>
             <div class="grid" style={{ rowGap: "12px" }}>
               {names.map((one) => (
-                <MetricChart key={one} chart={{ title: words(one), unit: unitOf(one), names: [one], zero_based: false }} run={run} height={120} class="w3" />
+                <MetricChart key={one} chart={{ title: withoutUnit(one), unit: unitOf(one), names: [one], zero_based: false }} run={run} height={120} class="w3" />
               ))}
             </div>
           </>
