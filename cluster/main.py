@@ -237,6 +237,18 @@ def query(
 
 
 @app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories, or a folder of them.")],
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("report.html"),
+) -> None:
+    """Write one HTML file with the plots and tables of runs: for a paper, a colleague, a ticket."""
+    from dashboard.server.report import write_report  # noqa: PLC0415  only this command needs it
+
+    write_report(runs, out, _say)
+    typer.echo(f"wrote {out}")
+
+
+@app.command()
 def check(run: RunDir, as_json: Json = False) -> None:
     """Prove from its files that a run lost nothing, doubled nothing and trained nothing too old."""
     from cluster.check import check as account  # noqa: PLC0415  only this command needs it
@@ -307,6 +319,7 @@ def _commands() -> list[str]:
         "scale",
         "dashboard",
         "query",
+        "report",
         "check",
         "ckpt",
     ]

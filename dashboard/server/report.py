@@ -19,6 +19,9 @@ from dashboard.server.serve import find_runs
 from dashboard.server.settings import Settings
 
 Answer = dict[str, Any]
+PATIENCE_S = 600.0
+"""For one answer: nobody sits before it."""
+
 MAX_RUNS = 6
 """As many as colours can be told apart."""
 
@@ -52,7 +55,7 @@ def write_report(runs: Sequence[Path], target: Path, say: Callable[[str], None])
     found = find_runs(runs)
     if len(found) > MAX_RUNS:
         raise UserError(f"{len(found)} runs are too many for one report; name at most {MAX_RUNS}")
-    report = asyncio.run(_gather(Desk(Settings(runs=tuple(found))), say))
+    report = asyncio.run(_gather(Desk(Settings(runs=tuple(found), query_s=PATIENCE_S)), say))
     try:
         target.write_text(render(report, CHARTS), encoding="utf-8", errors="replace")
     except OSError as error:
