@@ -376,10 +376,10 @@ def test_lanes_of_a_step_can_be_picked(open_page: OpenPage):
     page = settled(open_page("#/pipeline?step=5"))
 
     region = page.get_by_role("region", name="One step as lanes")
-    assert "Step 5." in region.inner_text()
+    assert "step 5," in region.inner_text()
     region.get_by_role("button", name="Next step").click()
     page.wait_for_url("**step=6**")
-    region.get_by_text("Step 6.").wait_for()
+    region.get_by_text("step 6,").wait_for()
 
 
 def test_generators_wrote_what_the_files_say(open_page: OpenPage, rows: list[Any]):

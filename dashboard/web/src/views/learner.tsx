@@ -111,7 +111,7 @@ function Curves(props: { title: string; unit: string; zeroBased: boolean; names:
 
 function AllMetrics({ series }: { series: RunSeries }): JSX.Element {
   const search = param("search") ?? "";
-  const names = series.available.filter((name) => name.toLowerCase().includes(search.toLowerCase()));
+  const names = series.available.filter((name) => !name.endsWith("_us") && name.toLowerCase().includes(search.toLowerCase()));
   return (
     <>
       <div class="row chips">
