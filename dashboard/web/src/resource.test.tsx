@@ -65,7 +65,7 @@ describe("useApi", () => {
     expect(shown).toMatchObject({ data: { n: 2 }, isOld: false, loading: false });
   });
 
-  it("keeps the last data through an error, whose words are the server's", async () => {
+  it("keeps the last data through an error, whose words are the server's, and asks again by itself", async () => {
     answerAfter(5);
     await act(() => render(<Probe path="funnel" />, root));
     await wait(20);
@@ -77,5 +77,9 @@ describe("useApi", () => {
 
     expect(shown?.data).toEqual({ n: 1 });
     expect(shown?.error?.message).toBe("cannot read it");
-  });
+    vi.restoreAllMocks();
+    answerAfter(5);
+    await wait(6500);
+    expect(shown?.error).toBeNull();
+  }, 15_000);
 });

@@ -26,6 +26,8 @@ interface State<T> {
 /** An answer that took long is asked for less often: at most a sixth of the time is spent on it. */
 const SHARE_OF_TIME = 6;
 const SHORTEST_PERIOD_MS = 1000;
+/** No server, or one that has too much to do: asked again without being told to. */
+const PASSES: ReadonlySet<number> = new Set([0, 503]);
 
 /**
  * `useApi<Funnel>("funnel", filters, ["rollouts", "fates"])`. A null path asks nothing. The topics
@@ -47,7 +49,9 @@ export function useApi<T>(path: string | null, query: Query = {}, topics: readon
     let timer: ReturnType<typeof setTimeout> | undefined;
     const ask = async (): Promise<void> => {
       const began = performance.now();
+      let willPass = false;
       isBusy = true;
+      isDirty = false;
       try {
         const data = await get<T>(askedPath, askedQuery, abort.signal);
         setState({ data, error: null, loading: false, of: key, at: Date.now() * 1000 });
@@ -55,10 +59,12 @@ export function useApi<T>(path: string | null, query: Query = {}, topics: readon
         if (abort.signal.aborted) return;
         const failure = error instanceof Failure ? error : new Failure(0, "page", String(error));
         setState((old) => ({ ...old, error: failure, loading: false }));
+        willPass = PASSES.has(failure.status);
       }
       isBusy = false;
+      isDirty ||= willPass;
       endedAt = performance.now();
-      tookMs = endedAt - began;
+      tookMs = Math.max(endedAt - began, willPass ? SHORTEST_PERIOD_MS : 0);
       if (isDirty) refresh.current();
     };
     // A change while an answer is on its way asks once more after it; it never starts the answer anew.

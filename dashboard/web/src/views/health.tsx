@@ -152,6 +152,7 @@ const STATES: Record<Rule["state"], { mark: string; word: string; class: string 
   alarm: { mark: "▲", word: "alarm", class: "state-alarm" },
   unknown: { mark: "○", word: "cannot tell", class: "dim" },
 };
+const NOT_HERE = { mark: "○", word: "not here", class: "dim" };
 const ORDER: readonly Rule["state"][] = ["alarm", "ok", "unknown"];
 
 function Rules({ rules }: { rules: readonly Rule[] }): JSX.Element {
@@ -169,7 +170,7 @@ function Rules({ rules }: { rules: readonly Rule[] }): JSX.Element {
           </thead>
           <tbody>
             {sorted.map((rule) => {
-              const state = STATES[rule.state];
+              const state = rule.why === "not_applicable" ? NOT_HERE : STATES[rule.state];
               return (
                 <tr key={rule.key}>
                   <td class={`nowrap ${state.class}`}>
