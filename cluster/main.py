@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from configs.errors import UserError
-from configs.load import dump, load
+from configs.load import dump, load, sources
 from configs.processor import computes_bfloat16
 from configs.schema import RunConfig
 from configs.secrets import redact, secrets_of
@@ -49,16 +49,32 @@ def train(
     if dry_run:
         _print_plan(config)
         return
-    _train(config, preset, resume=resume)
+    _train(config, preset, resume=resume, given=sources(preset, settings or []))
 
 
 @app.command()
 def demo() -> None:
     """Train the made model for a few minutes and show what became of it."""
-    summary, run_dir = _train(load("tiny", []), "demo", resume=False)
+    summary, run_dir = _train(load("tiny", []), "demo", resume=False, given=sources("tiny", []))
     from cluster.before_after import show  # noqa: PLC0415  rich is not for a typo
 
     show(summary, run_dir)
+
+
+@app.command("demo-data")
+def demo_data(
+    folder: Annotated[Path, typer.Argument(help="The run directory to write; must not exist.")],
+    rollouts: Annotated[int, typer.Option(help="About how many.")] = 20_000,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same rows.")] = 0,
+    hostile: Annotated[
+        bool, typer.Option("--hostile", help="With texts that attack a page which trusts them.")
+    ] = False,
+) -> None:
+    """Write a run that nobody ran, marked as synthetic: for tests and screenshots of the page."""
+    from dashboard.demo.write import write_demo  # noqa: PLC0415  only this command needs it
+
+    write_demo(folder, rollouts, seed=seed, hostile=hostile, report=_say)
+    typer.echo(f"wrote {folder}, a synthetic run")
 
 
 @app.command("eval")
@@ -169,6 +185,58 @@ def scale(
 
 
 @app.command()
+def dashboard(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories, or a folder of them.")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(help="8421, else the next free one.")] = None,
+    token: Annotated[bool, typer.Option("--token", help="Ask for a token here as well.")] = False,
+    token_file: Annotated[Path | None, typer.Option(help="A file with the token.")] = None,
+    unsafe_no_auth: Annotated[
+        bool, typer.Option("--unsafe-no-auth", help="Let everybody in who can reach the host.")
+    ] = False,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="A name under which a browser may call it.")
+    ] = None,
+    root_path: Annotated[str, typer.Option(help="Prefix that a proxy does not strip.")] = "",
+    memory_gib: Annotated[float, typer.Option(help="Memory for the rows of a run.")] = 1.0,
+    no_sql: Annotated[bool, typer.Option("--no-sql", help="Answer no SQL.")] = False,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Open no browser.")] = False,
+) -> None:
+    """Show runs in a browser, while they train and after: docs/dashboard.md."""
+    from dashboard.server.serve import Wanted, serve  # noqa: PLC0415  only this command needs it
+
+    serve(
+        Wanted(
+            runs=runs,
+            host=host,
+            port=port,
+            root_path=root_path,
+            token=token,
+            token_file=token_file,
+            unsafe_no_auth=unsafe_no_auth,
+            allow_host=allow_host or [],
+            memory_gib=memory_gib,
+            no_sql=no_sql,
+            no_open=no_open,
+        )
+    )
+
+
+@app.command()
+def query(
+    run: RunDir,
+    question: Annotated[str, typer.Argument(help="One SELECT, such as: SELECT * FROM evals")],
+    as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+) -> None:
+    """Ask a run in SQL: its rollouts, fates, texts, problems and evaluations."""
+    from cluster.query import query as ask  # noqa: PLC0415  only this command needs it
+
+    form = "json" if as_json else "csv" if as_csv else "table"
+    typer.echo(ask(run, question, form, _say))
+
+
+@app.command()
 def check(run: RunDir, as_json: Json = False) -> None:
     """Prove from its files that a run lost nothing, doubled nothing and trained nothing too old."""
     from cluster.check import check as account  # noqa: PLC0415  only this command needs it
@@ -228,6 +296,7 @@ def _commands() -> list[str]:
     return [
         "train",
         "demo",
+        "demo-data",
         "eval",
         "validate",
         "doctor",
@@ -236,18 +305,22 @@ def _commands() -> list[str]:
         "replay",
         "confounders",
         "scale",
+        "dashboard",
+        "query",
         "check",
         "ckpt",
     ]
 
 
-def _train(config: RunConfig, preset: str, *, resume: bool) -> tuple[dict[str, Any], Path]:
+def _train(
+    config: RunConfig, preset: str, *, resume: bool, given: dict[str, str]
+) -> tuple[dict[str, Any], Path]:
     from cluster.launch import launch  # noqa: PLC0415  heavy
     from cluster.spawn import ActorFailed  # noqa: PLC0415  heavy
     from cluster.train import Stopped  # noqa: PLC0415  heavy
 
     try:
-        return launch(config, preset, resume=resume)
+        return launch(config, preset, resume=resume, sources=given)
     except Stopped as stopped:
         raise typer.Exit(_failed(stopped, RESUMABLE)) from None
     except (ActorFailed, TimeoutError, RuntimeError, OSError) as error:

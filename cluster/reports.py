@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from actors.temperature import entropy_of
 from cluster.judge_alarm import JudgeAlarm
 from cluster.live import Display
 from cluster.neighbours import Loaded, StepTimes
@@ -78,6 +79,7 @@ class Reports:
             "stale": lease.num_stale,
             "equal": lease.num_equal,
             "mean_tokens": lease.written_tokens / max(1, lease.num_written),
+            "entropy": entropy_of(lease.groups),
             "accepted_tokens_mean": lease.accepted_tokens / max(1, lease.num_accepted),
             "lag_max": lease.max_lag,
             "generated_tokens_per_s": self._rate(counts.generated_tokens),

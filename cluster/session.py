@@ -160,6 +160,7 @@ def spawn_all(
         "actors.recorder:Recorder",
         str(run_dir.path),
         config.recorder,
+        prepared.model_dir,
         revive="start",
     )
     queue = stage.place(

@@ -17,6 +17,7 @@ from cluster.fleet import Fleet
 from cluster.live import Display
 from cluster.loop import Parts, run, within
 from cluster.neighbours import LearnerLost
+from cluster.page import Page, is_wanted
 from cluster.plan import Plan, Resources
 from cluster.prepare import Prepared
 from cluster.reports import Reports
@@ -50,6 +51,8 @@ async def train(job: Job) -> dict[str, Any]:
     tracker = Tracker(
         job.config.wandb, job.run_dir.path, job.run_dir.path.name, job.config.model_dump()
     )
+    page = Page(job.config.dashboard, job.run_dir, job.display)
+    staying = asyncio.create_task(page.stay()) if is_wanted(job.config) else None
     try:
         tracker.start()
         return await Run(job, actors, tracker).go()
@@ -59,6 +62,9 @@ async def train(job: Job) -> dict[str, Any]:
     finally:
         await actors.close()
         tracker.close()
+        if staying is not None:
+            staying.cancel()
+            page.close()
 
 
 RETRY_SAVE = 4
@@ -183,6 +189,7 @@ class Run:
             "started",
             boot=boot,
             step=start,
+            parameters=started[2].num_parameters,
             reissued=len(opened.unsettled),
             processes={"driver": os.getpid(), **await processes(actors.parts)},
         )

@@ -40,8 +40,7 @@ def preset_names() -> list[str]:
 
 def load(preset: str, arguments: list[str]) -> RunConfig:
     """``load("tiny", ["steps=5", "more.yaml"])``: preset, environment, then the arguments."""
-    layers = [_read_file(_preset_path(preset)), _from_environment(os.environ)]
-    layers += [_from_argument(argument) for argument in arguments]
+    layers = [layer for _, layer in _layers(preset, arguments)]
     try:
         merged = OmegaConf.to_container(
             OmegaConf.merge(*layers), resolve=True, throw_on_missing=True
@@ -51,6 +50,16 @@ def load(preset: str, arguments: list[str]) -> RunConfig:
     for key in secret_keys(merged):
         raise ConfigError(_secret(key))
     return validate(merged)
+
+
+def sources(preset: str, arguments: list[str]) -> dict[str, str]:
+    """Where ``load`` has each value from that somebody gave: the file's name, ``environment`` or
+    ``command line``. A key that is not in it has its default."""
+    found: dict[str, str] = {}
+    for source, layer in _layers(preset, arguments):
+        for key in leaves(OmegaConf.to_container(layer)):
+            found[key] = source
+    return found
 
 
 def load_judge(arguments: list[str]) -> JudgeConfig:
@@ -117,6 +126,25 @@ def section_of(field: FieldInfo) -> type[BaseModel] | None:
 def is_settable(field: FieldInfo) -> bool:
     """It has a value of its own, if only None in place of a section."""
     return section_of(field) is not field.annotation
+
+
+def _layers(preset: str, arguments: list[str]) -> list[tuple[str, DictConfig]]:
+    """What is composed, each with its name; the later wins."""
+    path = _preset_path(preset)
+    layers = [(path.name, _read_file(path)), ("environment", _from_environment(os.environ))]
+    for argument in arguments:
+        source = "command line" if "=" in argument else Path(argument).name
+        layers.append((source, _from_argument(argument)))
+    return layers
+
+
+def leaves(values: Any, prefix: str = "") -> Iterator[str]:
+    """``{"a": {"b": 1}}`` has ``a.b``; a list is one value."""
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
 
 
 def _preset_path(preset: str) -> Path:

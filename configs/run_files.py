@@ -21,6 +21,10 @@ CONTROL = "control.json"
 METRICS = "metrics.jsonl"
 EVENTS = "events.jsonl"
 VERDICTS = "verdicts.jsonl"
+HISTORY = "history.jsonl"
+"""Earlier contents of ``state.json``, one a line, closer together at the beginning."""
+SOURCES = "sources.json"
+"""Of every setting that is not its default: the file, ``environment`` or ``command line``."""
 MANIFEST = "rollouts/manifest.jsonl"
 
 Kind = Literal["meta", "text", "tokens", "fate", "problems", "evals"]

@@ -378,6 +378,22 @@ class RecorderConfig(Section):
     text: Literal["all", "none"] = "all"
     """Keep the text of every rollout, rejected ones included."""
 
+    tokens_share: float = Field(default=0.02, ge=0, le=1)
+    """Share of the rollouts of which every token is kept, with its log-probability."""
+
+
+class DashboardConfig(Section):
+    enabled: bool | None = None
+    """Show the run on a page while it trains, in a process of its own that nothing waits for. None:
+    where Ray is private to the run, so neither in a Ray job nor on a cluster that it joined."""
+
+    host: str = "127.0.0.1"
+    """Address that the page listens on. Any other than this machine's own needs a token, which the
+    page makes: docs/dashboard.md."""
+
+    port: int | None = Field(default=None, gt=0, lt=65536)
+    """Its port. None: 8421, or the next free one."""
+
 
 class WandbConfig(Section):
     mode: Literal["online", "offline", "disabled"] = "disabled"
@@ -486,6 +502,7 @@ class RunConfig(Section):
     eval: EvalConfig = EvalConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     recorder: RecorderConfig = RecorderConfig()
+    dashboard: DashboardConfig = DashboardConfig()
     wandb: WandbConfig = WandbConfig()
     cluster: ClusterConfig = ClusterConfig()
 
