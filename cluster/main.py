@@ -42,11 +42,16 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan; start nothing.")
     ] = False,
+    on: Annotated[
+        str | None, typer.Option(help="With --dry-run: nodes to plan for, such as 2x8:H100+1x0/16.")
+    ] = None,
 ) -> None:
     """Train a model on its own answers that are right and short enough."""
     config = load(preset, settings or [])
+    if on is not None and not dry_run:
+        raise UserError("--on is for --dry-run: a run takes the nodes that Ray has")
     if dry_run:
-        _print_plan(config)
+        _print_plan(config, on)
         return
     _train(config, preset, resume=resume)
 
@@ -253,17 +258,23 @@ def _train(config: RunConfig, preset: str, *, resume: bool) -> tuple[dict[str, A
         raise typer.Exit(_failed(error, 1)) from None
 
 
-def _print_plan(config: RunConfig) -> None:
+def _print_plan(config: RunConfig, on: str | None) -> None:
     from cluster.memory import memory_lines  # noqa: PLC0415
-    from cluster.plan import batch_arithmetic, make_plan  # noqa: PLC0415
-    from cluster.ray_session import cores_here, gpus_here  # noqa: PLC0415  heavy
+    from cluster.nodes import parse_shape  # noqa: PLC0415
+    from cluster.plan import batch_arithmetic, fit, make_plan  # noqa: PLC0415
+    from cluster.ray_session import cores_here, this_machine  # noqa: PLC0415  heavy
 
-    plan = make_plan(config, gpus_seen=gpus_here(), cores=cores_here())
+    resources = this_machine(config) if on is None else parse_shape(on)
+    cores = cores_here() if on is None else ()
+    plan = make_plan(config, gpus_seen=resources.gpus, cores=cores)
+    plan, layout = fit(plan, config, resources)
     typer.echo(dump(config))
-    typer.echo(f"# placement on {plan.device}")
+    typer.echo(f"# placement on {plan.device}: {resources}")
+    for line in layout.draw():
+        typer.echo(f"#   {line}")
     for place in plan.places:
-        cores = f"  cores {','.join(map(str, place.cores))}" if place.cores else ""
-        typer.echo(f"#   {place.name:12} {place.cpus:g} CPU  {place.gpus:g} GPU{cores}")
+        if place.cores:
+            typer.echo(f"#   {place.name} on cores {','.join(map(str, place.cores))}")
     for line in [*batch_arithmetic(config), *memory_lines(config, plan.device)]:
         typer.echo(f"# {line}")
 
