@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cluster import job_commands
 from configs.errors import UserError
 from configs.load import dump, load
 from configs.schema import RunConfig
@@ -25,6 +26,9 @@ app = typer.Typer(
 
 ckpt = typer.Typer(no_args_is_help=True, help="List, verify and remove the checkpoints of a run.")
 app.add_typer(ckpt, name="ckpt")
+
+app.add_typer(job_commands.job, name="job")
+app.command()(job_commands.submit)
 
 RunDir = Annotated[Path, typer.Argument(help="A run directory.")]
 Preset = Annotated[str, typer.Argument(help="A preset's name or a YAML file.")]
@@ -242,6 +246,8 @@ def _commands() -> list[str]:
         "scale",
         "check",
         "ckpt",
+        "submit",
+        "job",
     ]
 
 
