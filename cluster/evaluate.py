@@ -8,12 +8,13 @@ from typing import Any
 from cluster.export import find_checkpoint
 from cluster.live import open_live
 from cluster.loop import within
-from cluster.plan import Plan, make_plan, require
+from cluster.plan import Plan, make_plan, require, with_types
 from cluster.prepare import prepare
 from cluster.ray_session import connect, cores_here, disconnect
 from cluster.session import Stage, close_all
 from configs.errors import UserError
 from configs.load import load
+from configs.processor import computes_bfloat16
 from configs.run_files import RESOLVED
 from configs.schema import RunConfig
 from evaluation.evaluator import evaluate
@@ -52,6 +53,7 @@ def evaluate_model(config: RunConfig) -> dict[str, Any]:
                 config, gpus_seen=resources.gpus, cores=cores_here(), with_learner=False
             )
             require(plan, resources)
+            config = with_types(config, plan.device, has_bfloat16=computes_bfloat16())
             display.progress("starting", "engines and judges")
             problems = prepared.source.heldout(config.eval.problems)
             return asyncio.run(_evaluate(config, plan, prepared.model_dir, problems))

@@ -8,7 +8,7 @@ from typing import Any
 from cluster.enough import wait_for_room
 from cluster.live import Display, open_live
 from cluster.nodes import Layout, Resources
-from cluster.plan import Plan, fit, make_plan
+from cluster.plan import Plan, fit, make_plan, with_types
 from cluster.prepare import needed_bytes, prepare
 from cluster.ray_session import (
     connect,
@@ -20,6 +20,7 @@ from cluster.ray_session import (
 )
 from cluster.run_dir import locate, require_space
 from cluster.train import Job, train
+from configs.processor import computes_bfloat16
 from configs.schema import RunConfig
 
 
@@ -46,7 +47,7 @@ def launch(config: RunConfig, preset: str, *, resume: bool) -> tuple[dict[str, A
             run_dir.create(config, preset, prepared.fingerprints)
             display.note(f"run directory: {run_dir.path}")
             job = Job(
-                config=config,
+                config=with_types(config, plan.device, has_bfloat16=computes_bfloat16()),
                 plan=plan,
                 layout=layout,
                 run_dir=run_dir,

@@ -11,6 +11,7 @@ import typer
 from cluster import job_commands
 from configs.errors import UserError
 from configs.load import dump, load
+from configs.processor import computes_bfloat16
 from configs.schema import RunConfig
 from configs.secrets import redact, secrets_of
 
@@ -267,12 +268,13 @@ def _train(config: RunConfig, preset: str, *, resume: bool) -> tuple[dict[str, A
 def _print_plan(config: RunConfig, on: str | None) -> None:
     from cluster.memory import memory_lines  # noqa: PLC0415
     from cluster.nodes import parse_shape  # noqa: PLC0415
-    from cluster.plan import batch_arithmetic, fit, make_plan  # noqa: PLC0415
+    from cluster.plan import batch_arithmetic, fit, make_plan, with_types  # noqa: PLC0415
     from cluster.ray_session import cores_here, this_machine  # noqa: PLC0415  heavy
 
     resources = this_machine(config) if on is None else parse_shape(on)
     cores = cores_here() if on is None else ()
     plan = make_plan(config, gpus_seen=resources.gpus, cores=cores)
+    config = with_types(config, plan.device, has_bfloat16=computes_bfloat16())
     plan, layout = fit(plan, config, resources)
     typer.echo(dump(config))
     typer.echo(f"# placement on {plan.device}: {resources}")
