@@ -56,7 +56,7 @@ def submit(
     config = work.named(config, preset)
     environment, packages = work.variables_of(env or []), work.runtime_env_of(runtime_env)
 
-    def make(goes_on: bool) -> jobs.Submission:
+    def make(goes_on: work.Resume) -> jobs.Submission:
         return work.submission(
             config,
             resume=goes_on,
@@ -70,7 +70,7 @@ def submit(
         config,
         make,
         address=jobs.address_of(address),
-        resume=resume,
+        resume="yes" if resume else "no",
         watch=follow,
         attempts=attempts,
         say=typer.echo,

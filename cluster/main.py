@@ -44,6 +44,9 @@ def train(
     preset: Preset,
     settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run name=….")] = False,
+    resume_or_start: Annotated[
+        bool, typer.Option("--resume-or-start", help="The same if there is one, else begin it.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan; start nothing.")
     ] = False,
@@ -58,6 +61,10 @@ def train(
     if dry_run:
         _print_plan(config, on)
         return
+    if resume_or_start:
+        from cluster.run_dir import holds_run  # noqa: PLC0415  only then
+
+        resume = resume or holds_run(config)
     _train(config, preset, resume=resume)
 
 

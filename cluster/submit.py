@@ -5,7 +5,7 @@ import shlex
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -14,6 +14,15 @@ from cluster.job_folder import CONFIG, fill
 from configs.errors import UserError
 from configs.schema import RunConfig
 from configs.secrets import is_secret_name
+
+Resume = Literal["no", "yes", "if there is one"]
+
+RESUME: dict[Resume, list[str]] = {
+    "no": [],
+    "yes": ["--resume"],
+    "if there is one": ["--resume-or-start"],
+}
+"""What a second attempt says: the first may have been lost before it made a folder."""
 
 STOP_MARGIN_S = 10.0
 """Between what a run may take to commit after SIGTERM and the SIGKILL that follows."""
@@ -30,7 +39,7 @@ def named(config: RunConfig, preset: str) -> RunConfig:
 def submission(
     config: RunConfig,
     *,
-    resume: bool,
+    resume: Resume,
     include: list[Path],
     environment: Mapping[str, str],
     runtime_env: Mapping[str, Any],
@@ -54,7 +63,7 @@ def submission(
         fill(folder, config, include)
 
     return jobs.Submission(
-        entrypoint=shlex.join([*command, *(["--resume"] if resume else [])]),
+        entrypoint=shlex.join([*command, *RESUME[resume]]),
         fill=put,
         runtime_env={**runtime_env, "env_vars": variables},
         metadata=metadata,
@@ -101,10 +110,10 @@ def runtime_env_of(path: Path | None) -> dict[str, Any]:
 
 def run(
     config: RunConfig,
-    make: Callable[[bool], jobs.Submission],
+    make: Callable[[Resume], jobs.Submission],
     *,
     address: str,
-    resume: bool,
+    resume: Resume,
     watch: bool,
     attempts: int,
     say: jobs.Say,
@@ -130,7 +139,7 @@ def run(
         say(f"job {job} {end.status.lower()}{_why(end)}")
         if not end.is_resumable or attempt == attempts:
             return end.code
-        resume = True
+        resume = "if there is one"
         say(f"submitting it again, {attempt + 1} of {attempts}")
     return 1
 

@@ -17,6 +17,7 @@ from cluster.elastic import Elastic
 from cluster.fleet import Fleet
 from cluster.live import Display
 from cluster.loop import Parts, run, within
+from cluster.metrics import Metrics
 from cluster.neighbours import LearnerLost
 from cluster.nodes import Layout
 from cluster.plan import Plan
@@ -97,6 +98,7 @@ class Run:
             judges=actors.judges,
             display=job.display,
             tracker=tracker,
+            metrics=Metrics(job.run_dir.path.name),
             seconds_before=job.run_dir.seconds_before() if job.run_dir.is_resumed else 0.0,
         )
         self._fleet = Fleet(job.config, actors.staff, self._reports, actors.generators)
