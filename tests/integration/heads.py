@@ -46,13 +46,14 @@ def running_head(home: Path) -> Iterator[dict[str, str]]:
         "HF_HUB_OFFLINE": "1",
     }
     # Not `ray start` and `ray stop`: the latter ends every Ray of this machine.
+    log = (home / "head.log").open("w")
     head = subprocess.Popen(
         [
             RAY, "start", "--head", "--block", f"--port={gcs}", f"--dashboard-port={dashboard}",
             f"--ray-client-server-port={client}", f"--dashboard-agent-listen-port={agent}",
             "--num-cpus=2", "--disable-usage-stats",
         ],
-        env=environment, stdout=subprocess.DEVNULL,
+        env=environment, stdout=log, stderr=subprocess.STDOUT,
     )  # fmt: skip
     environment[GCS] = f"127.0.0.1:{gcs}"
     environment["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{dashboard}"
@@ -62,6 +63,8 @@ def running_head(home: Path) -> Iterator[dict[str, str]]:
     finally:
         head.terminate()
         head.wait(timeout=60)
+        log.close()
+        print((home / "head.log").read_text())
         shutil.rmtree(ray_folder, ignore_errors=True)
 
 

@@ -46,9 +46,11 @@ def test_a_job_that_is_preempted_is_submitted_again_and_goes_on(
         )  # fmt: skip
         try:
             wait_until(
-                lambda: run_dir.is_dir() and len(records(run_dir, "ack")) >= 2,
+                lambda: submitted.poll() is not None
+                or (run_dir.is_dir() and len(records(run_dir, "ack")) >= 2),
                 "two steps to be taken", 300,
             )  # fmt: skip
+            assert submitted.poll() is None, log.read_text()
             os.kill(processes(run_dir)["driver"], signal.SIGTERM)
             code = submitted.wait(timeout=400)
         finally:
