@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cluster import job_commands
 from configs.errors import UserError
 from configs.load import dump, load, sources
 from configs.processor import computes_bfloat16
@@ -27,6 +28,9 @@ app = typer.Typer(
 ckpt = typer.Typer(no_args_is_help=True, help="List, verify and remove the checkpoints of a run.")
 app.add_typer(ckpt, name="ckpt")
 
+app.add_typer(job_commands.job, name="job")
+app.command()(job_commands.submit)
+
 RunDir = Annotated[Path, typer.Argument(help="A run directory.")]
 Preset = Annotated[str, typer.Argument(help="A preset's name or a YAML file.")]
 Settings = Annotated[
@@ -40,15 +44,27 @@ def train(
     preset: Preset,
     settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run name=….")] = False,
+    resume_or_start: Annotated[
+        bool, typer.Option("--resume-or-start", help="The same if there is one, else begin it.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan; start nothing.")
     ] = False,
+    on: Annotated[
+        str | None, typer.Option(help="With --dry-run: nodes to plan for, such as 2x8:H100+1x0/16.")
+    ] = None,
 ) -> None:
     """Train a model on its own answers that are right and short enough."""
     config = load(preset, settings or [])
+    if on is not None and not dry_run:
+        raise UserError("--on is for --dry-run: a run takes the nodes that Ray has")
     if dry_run:
-        _print_plan(config)
+        _print_plan(config, on)
         return
+    if resume_or_start:
+        from cluster.run_dir import holds_run  # noqa: PLC0415  only then
+
+        resume = resume or holds_run(config)
     _train(config, preset, resume=resume, given=sources(preset, settings or []))
 
 
@@ -309,6 +325,8 @@ def _commands() -> list[str]:
         "query",
         "check",
         "ckpt",
+        "submit",
+        "job",
     ]
 
 
@@ -327,18 +345,24 @@ def _train(
         raise typer.Exit(_failed(error, 1)) from None
 
 
-def _print_plan(config: RunConfig) -> None:
+def _print_plan(config: RunConfig, on: str | None) -> None:
     from cluster.memory import memory_lines  # noqa: PLC0415
-    from cluster.plan import batch_arithmetic, make_plan, with_types  # noqa: PLC0415
-    from cluster.ray_session import cores_here, gpus_here  # noqa: PLC0415  heavy
+    from cluster.nodes import parse_shape  # noqa: PLC0415
+    from cluster.plan import batch_arithmetic, fit, make_plan, with_types  # noqa: PLC0415
+    from cluster.ray_session import cores_here, this_machine  # noqa: PLC0415  heavy
 
-    plan = make_plan(config, gpus_seen=gpus_here(), cores=cores_here())
+    resources = this_machine(config) if on is None else parse_shape(on)
+    cores = cores_here() if on is None else ()
+    plan = make_plan(config, gpus_seen=resources.gpus, cores=cores)
     config = with_types(config, plan.device, has_bfloat16=computes_bfloat16())
+    plan, layout = fit(plan, config, resources)
     typer.echo(dump(config))
-    typer.echo(f"# placement on {plan.device}")
+    typer.echo(f"# placement on {plan.device}: {resources}")
+    for line in layout.draw():
+        typer.echo(f"#   {line}")
     for place in plan.places:
-        cores = f"  cores {','.join(map(str, place.cores))}" if place.cores else ""
-        typer.echo(f"#   {place.name:12} {place.cpus:g} CPU  {place.gpus:g} GPU{cores}")
+        if place.cores:
+            typer.echo(f"#   {place.name} on cores {','.join(map(str, place.cores))}")
     for line in [*batch_arithmetic(config), *memory_lines(config, plan.device)]:
         typer.echo(f"# {line}")
 
