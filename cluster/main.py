@@ -3,8 +3,9 @@
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -12,6 +13,8 @@ from configs.errors import UserError
 from configs.load import dump, load
 from configs.schema import RunConfig
 from configs.secrets import redact, secrets_of
+
+T = TypeVar("T")
 
 RESUMABLE = 75
 """Exit code of a run that was stopped after a commit."""
@@ -64,24 +67,23 @@ def demo() -> None:
 def evaluate(
     model: Annotated[str, typer.Argument(help="A run, a checkpoint, a model folder or name.")],
     settings: Settings = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="[LABEL=]FILE, hub data set or preset; may be repeated."),
+    ] = None,
     preset: Annotated[str | None, typer.Option(help="Settings to start from.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the responses; one that was begun goes on.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Accuracy and length of a model on held-out problems."""
+    """Accuracy and length of a model on held-out problems, with plots."""
     from cluster.evaluate import configure, evaluate_model  # noqa: PLC0415  heavy
+    from evaluation.report import report_lines  # noqa: PLC0415
 
-    config = configure(model, preset, settings or [])
-    summary = evaluate_model(config)
-    if as_json:
-        typer.echo(json.dumps(summary))
-        return
-    low, high = summary["accuracy_ci"]
-    typer.echo(
-        f"accuracy {100 * summary['accuracy']:.1f} % [{100 * low:.1f}, {100 * high:.1f}], "
-        f"mean {summary['mean_tokens']:.1f} tokens, p90 {summary['p90_tokens']:.0f}, "
-        f"truncated {100 * summary['truncated']:.1f} % "
-        f"({summary['problems']} problems x {summary['samples']})"
-    )
+    config = configure(model, preset, settings or [], data or [])
+    report = _failing_plainly(lambda: evaluate_model(config, data or [], out, model))
+    typer.echo(json.dumps(report) if as_json else "\n".join(report_lines(report)))
 
 
 @app.command()
@@ -242,13 +244,21 @@ def _commands() -> list[str]:
 
 def _train(config: RunConfig, preset: str, *, resume: bool) -> tuple[dict[str, Any], Path]:
     from cluster.launch import launch  # noqa: PLC0415  heavy
-    from cluster.spawn import ActorFailed  # noqa: PLC0415  heavy
     from cluster.train import Stopped  # noqa: PLC0415  heavy
 
     try:
-        return launch(config, preset, resume=resume)
+        return _failing_plainly(lambda: launch(config, preset, resume=resume))
     except Stopped as stopped:
         raise typer.Exit(_failed(stopped, RESUMABLE)) from None
+
+
+def _failing_plainly(work: Callable[[], T]) -> T:
+    from cluster.spawn import ActorFailed  # noqa: PLC0415  heavy
+
+    try:
+        return work()
+    except KeyboardInterrupt:
+        raise typer.Exit(_failed(RuntimeError("interrupted"), 130)) from None
     except (ActorFailed, TimeoutError, RuntimeError, OSError) as error:
         raise typer.Exit(_failed(error, 1)) from None
 

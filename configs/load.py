@@ -19,7 +19,13 @@ from configs.secrets import is_secret_name, redact_values, secret_keys, secrets_
 
 PRESETS = Path(__file__).parent / "presets"
 ENVIRONMENT_PREFIX = "LACONIC__"
-TEXTS = ("data.system_prompt", "data.suffix", "data.paraphrase", "learner.teacher.prompt")
+TEXTS = (
+    "data.system_prompt",
+    "data.suffix",
+    "data.paraphrase",
+    "learner.teacher.prompt",
+    "eval.prompt",
+)
 """Keys whose values may begin with a brace."""
 
 OPEN_SECTIONS = (

@@ -21,6 +21,7 @@ CONTROL = "control.json"
 METRICS = "metrics.jsonl"
 EVENTS = "events.jsonl"
 VERDICTS = "verdicts.jsonl"
+GUARDRAIL = "guardrail.json"
 MANIFEST = "rollouts/manifest.jsonl"
 
 Kind = Literal["meta", "text", "tokens", "fate", "problems", "evals"]
@@ -144,6 +145,9 @@ SCHEMAS: dict[Kind, pa.Schema] = {
             ("answer", pa.string()),
             ("text", pa.string()),
             ("at_us", pa.int64()),
+            ("n_think", pa.int64()),  # tokens up to the end of thinking, the tag included
+            ("n_answer", pa.int64()),
+            ("logp_mean", pa.float64()),
         ]
     ),
 }

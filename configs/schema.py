@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from configs.decode import DecodeConfig
 from configs.economy import (
     BudgetConfig,
     CurriculumConfig,
@@ -346,6 +347,20 @@ class EvalConfig(Section):
 
     every: int = Field(default=0, ge=0)
     """Optimizer steps between evaluations on the way. 0: only before and after the run."""
+
+    prompt: str | None = None
+    """What a problem's last turn becomes, such as ``{problem} Be brief.``; ``laconic eval`` only.
+    None: it stays."""
+
+    decode: DecodeConfig | None = None
+    """Methods that change the decoding and not the model; ``laconic eval`` only. None: none."""
+
+    @field_validator("prompt")
+    @classmethod
+    def _asks_the_problem(cls, prompt: str | None) -> str | None:
+        if prompt is not None and "{problem}" not in prompt:
+            raise ValueError("it lacks {problem}, which stands for the problem's last turn")
+        return prompt
 
 
 class CheckpointConfig(Section):
