@@ -87,6 +87,28 @@ def evaluate(
 
 
 @app.command()
+def compare(
+    base: Annotated[str, typer.Argument(help="An evaluation, or RUN[@LABEL].")],
+    others: Annotated[list[str], typer.Argument(help="What stands beside it.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for flips, plot and JSON.")] = None,
+    show: Annotated[int, typer.Option(help="Print the texts of so many changed answers.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Evaluations of the same problems beside each other: paired tests, and what changed."""
+    from cluster import compare as work  # noqa: PLC0415  only this command needs it
+
+    sources = [work.open_source(text) for text in (base, *others)]
+    rows = work.compare_all(sources[0], sources[1:])
+    warnings = work.notes(sources[0], sources[1:])
+    found = work.as_dict(sources[0], rows, warnings)
+    if out is not None:
+        work.write(out, sources, rows, found)
+    typer.echo(json.dumps(found) if as_json else "\n".join(work.lines(sources[0], rows, show)))
+    for warning in warnings:
+        _say(f"note: {warning}")
+
+
+@app.command()
 def validate(preset: Preset, settings: Settings = None) -> None:
     """Check configuration, model, data and every reference answer; exit 2 when a run could not
     start."""
@@ -230,6 +252,7 @@ def _commands() -> list[str]:
         "train",
         "demo",
         "eval",
+        "compare",
         "validate",
         "doctor",
         "export",
