@@ -33,6 +33,7 @@ from cluster.neighbours import (
     Desk,
     Draws,
     Engines,
+    Guards,
     Issued,
     LearnerLost,
     Learns,
@@ -63,11 +64,13 @@ class Parts:
     """Take a copy of this version, in which every ticket below the second number is trained; what
     it returns is the rest of the work, and says at last whether the version is committed."""
     roll_back: Callable[[int], Awaitable[None]]
-    """Give the learner the newest checkpoint's weights, as this version."""
+    """Give the learner the newest checkpoint's weights, as this version; the newest good ones, if
+    the guardrail wants that."""
     revive: Callable[[LearnerLost], Awaitable[int]]
     """Start the learner again, with the newest checkpoint; returns the version it holds."""
     evaluate: Callable[[int], Awaitable[None]]
     """Evaluate the version that the engines hold."""
+    guard: Guards
     look: Callable[[], Awaitable[None]]
     """See to the parts that may hang, every second."""
     wanted_engines: Callable[[], int | None]
@@ -185,7 +188,9 @@ async def _train(parts: Parts, version: int) -> int:
     config = parts.config
     bad_steps = BadSteps(config.learner.rollback_after)
     end_ticket = 0
-    while version < config.steps and not parts.stop.is_set():
+    if version == 0 and parts.guard.is_on:  # the first good version to go back to
+        await _commit(parts, version, end_ticket)
+    while version < config.steps and not (parts.stop.is_set() or parts.guard.is_over):
         asked = now_us()
         lease = await _lease(parts, version)
         end_ticket = lease.end_ticket
@@ -201,18 +206,23 @@ async def _train(parts: Parts, version: int) -> int:
             stepped = now_us()
             version = parts.version = version + 1
             goes_back = bad_steps.should_go_back(skipped=metrics.skipped, diverged=metrics.diverged)
-            if goes_back:
+            is_worse = parts.guard.wants_back
+            if goes_back or is_worse:
                 await parts.roll_back(version)
         # A learner that began once more has published this version before, in its former life.
-        if (goes_back or version % config.sync_every == 0) and version > parts.published:
+        if (
+            goes_back or is_worse or version % config.sync_every == 0
+        ) and version > parts.published:
             await _publish(parts, version)
         times = StepTimes(
             asked_us=asked, leased_us=leased, stepped_us=stepped, published_us=now_us()
         )
         await parts.reports.stepped(lease, metrics, times)
-        is_due = parts.must_commit or version % config.checkpoint.every == 0
-        if is_due and bad_steps.in_a_row == 0:
+        is_due = parts.must_commit or is_worse or parts.guard.is_point(version)
+        if (is_due or version % config.checkpoint.every == 0) and bad_steps.in_a_row == 0:
             await _commit(parts, version, end_ticket)
+    if parts.guard.is_over:
+        await parts.reports.ended(f"the guardrail ended it after {version} of {config.steps} steps")
     if parts.published < version:
         await _publish(parts, version)
     await _finish_commit(parts)
@@ -350,6 +360,7 @@ async def sync(parts: Parts, start: int) -> None:
     """Bring every published version to every engine while they write; evaluate where it is due."""
     if start == 0:
         await parts.evaluate(0)
+    await parts.guard.look(start)
     while True:
         weights = await parts.outbox.get()
         loads = await within(
@@ -362,6 +373,8 @@ async def sync(parts: Parts, start: int) -> None:
         every = parts.config.eval.every
         if every and weights.version % every == 0 and weights.version < parts.config.steps:
             await parts.evaluate(weights.version)
+        if parts.guard.is_point(weights.version) and weights.version < parts.config.steps:
+            await parts.guard.look(weights.version)
         parts.outbox.task_done()
 
 

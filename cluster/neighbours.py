@@ -91,6 +91,30 @@ class Reports(Protocol):
     async def ended(self, why: str) -> None: ...
 
 
+class Guards(Protocol):
+    """Sees to it that accuracy is not lost."""
+
+    @property
+    def is_on(self) -> bool: ...
+    @property
+    def wants_back(self) -> bool:
+        """The weights are to be good ones again, after the next step."""
+        ...
+
+    @property
+    def is_over(self) -> bool:
+        """The run is to end, with the weights that it has."""
+        ...
+
+    def is_point(self, version: int) -> bool:
+        """Whether the version is to be looked at and committed."""
+        ...
+
+    async def look(self, version: int) -> None:
+        """At what the engines hold, which is this version."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepTimes:
     """Microseconds since the epoch: the phases of one turn of ``learn``, end to end."""

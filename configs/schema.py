@@ -17,6 +17,7 @@ from configs.economy import (
     SyncConfig,
     TemplateConfig,
 )
+from configs.guardrail import GuardrailConfig
 from configs.section import Section, Setting
 
 
@@ -497,6 +498,7 @@ class RunConfig(Section):
     sync: SyncConfig = SyncConfig()
     judge: JudgeConfig = JudgeConfig()
     eval: EvalConfig = EvalConfig()
+    guardrail: GuardrailConfig = GuardrailConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     recorder: RecorderConfig = RecorderConfig()
     wandb: WandbConfig = WandbConfig()
@@ -541,6 +543,7 @@ class RunConfig(Section):
                 "Set learner.dtype=bfloat16 or learner.weights=float32"
             )
         self._economy_fits()
+        self._guardrail_fits()
         room = self.engine.max_model_len - self.data.max_prompt_tokens
         if self.max_response_tokens > room:
             raise ValueError(
@@ -555,6 +558,26 @@ class RunConfig(Section):
                 f"{self.engine.max_model_len}. Raise engine.max_model_len"
             )
         return self
+
+    def _guardrail_fits(self) -> None:
+        guardrail = self.guardrail
+        if not guardrail.every:
+            return
+        if self.data.heldout is None:
+            raise ValueError(
+                f"guardrail.every {guardrail.every} needs problems to look at: set data.heldout, or "
+                "guardrail.every=0"
+            )
+        if guardrail.every % self.sync_every:
+            raise ValueError(
+                f"guardrail.every {guardrail.every} is no multiple of sync_every "
+                f"{self.sync_every}: only versions that are published can be looked at. Change one"
+            )
+        if guardrail.action == "pause" and self.budget.kind == "fixed":
+            raise ValueError(
+                "guardrail.action=pause has nothing to pause: budget.kind is fixed. Take rollback "
+                "or stop, or let the budget shrink (budget.kind)"
+            )
 
     def _economy_fits(self) -> None:
         if self.budget.end is not None and self.budget.end > self.filter.length_budget:
