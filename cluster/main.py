@@ -55,6 +55,38 @@ def train(
 
 
 @app.command()
+def pipeline(
+    pipeline: Annotated[str, typer.Argument(help="A pipeline's name or a YAML file.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(help="key=value, such as stages.rlvr.set.steps=50.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the pipeline name=….")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show stages, data and settings; start nothing.")
+    ] = False,
+) -> None:
+    """Run after run, each from what the one before ended with: SFT, RLVR, compaction."""
+    from cluster import pipeline as stages  # noqa: PLC0415  only this command needs it
+    from configs.pipeline import load_pipeline  # noqa: PLC0415
+
+    config = load_pipeline(pipeline, settings or [])
+    if dry_run:
+        typer.echo("\n".join(stages.plan_lines(config)))
+        return
+    from cluster.launch import launch  # noqa: PLC0415  heavy
+    from cluster.models import resolve_model  # noqa: PLC0415
+
+    composed = stages.compose(config)
+    stages.require_objectives(composed)
+    resolve_model(composed[0].config.model.path, _say)  # the made model brings its problems
+    _stopping_plainly(
+        lambda: stages.run_pipeline(config, pipeline, resume=resume, launch=launch, say=typer.echo)
+    )
+
+
+@app.command()
 def demo() -> None:
     """Train the made model for a few minutes and show what became of it."""
     summary, run_dir = _train(load("tiny", []), "demo", resume=False)
@@ -250,6 +282,7 @@ def main() -> None:
 def _commands() -> list[str]:
     return [
         "train",
+        "pipeline",
         "demo",
         "eval",
         "compare",
@@ -267,6 +300,11 @@ def _commands() -> list[str]:
 
 def _train(config: RunConfig, preset: str, *, resume: bool) -> tuple[dict[str, Any], Path]:
     from cluster.launch import launch  # noqa: PLC0415  heavy
+
+    return _stopping_plainly(lambda: launch(config, preset, resume=resume))
+
+
+def _stopping_plainly(work: Callable[[], T]) -> T:
     from cluster.train import Stopped  # noqa: PLC0415  heavy
 
     try:

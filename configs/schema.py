@@ -565,8 +565,8 @@ class RunConfig(Section):
             return
         if self.data.heldout is None:
             raise ValueError(
-                f"guardrail.every {guardrail.every} needs problems to look at: set data.heldout, or "
-                "guardrail.every=0"
+                f"guardrail.every {guardrail.every} needs problems to look at: set data.heldout, "
+                "or guardrail.every=0"
             )
         if guardrail.every % self.sync_every:
             raise ValueError(

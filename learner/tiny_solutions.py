@@ -3,7 +3,10 @@
 import random
 import re
 
-from learner.tiny_task import Chain, Step, Teacher
+from learner.tiny_task import Chain, Step, Teacher, draw_verbosity
+
+HINT = " It is {answer}. Be brief."
+"""What a problem that is to be solved tersely ends with: words for a teacher that sees more."""
 
 _STEP = re.compile(r", [b-g]=[a-f]([+-])(\d)")
 _QUESTION = re.compile(rf"Let a=(\d+)((?:{_STEP.pattern})+)\. Find [b-g]\.")
@@ -29,3 +32,13 @@ def solution(question: str, verbosity: float = 0.0) -> str | None:
     if chain is None:
         return None
     return Teacher().flawless.solve(chain, random.Random(question), verbosity)
+
+
+def lesson(question: str, answer: str) -> tuple[str, str | None]:
+    """What plain SFT is to ask and to hear: every other problem comes with ``HINT`` and a terse
+    solution, the others as they are, solved in the model's own rambling way, but without a slip.
+    The response is None for what is none of the tiny task."""
+    rng = random.Random(f"{question} lesson")
+    if rng.random() < 0.5:
+        return question + HINT.format(answer=answer), solution(question)
+    return question, solution(question, draw_verbosity(rng))

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from learner.tiny_solutions import chain_of, solution
+from learner.tiny_solutions import chain_of, lesson, solution
 from learner.tiny_task import draw
 
 CHAINS = [draw(random.Random(seed), heldout=seed % 2 == 0) for seed in range(50)]
@@ -44,3 +44,16 @@ def test_the_tersest_solution_says_every_step_once():
 def test_other_questions_are_nobodys(question: str):
     assert chain_of(question) is None
     assert solution(question) is None
+
+
+def test_half_of_the_lessons_have_the_hint_and_are_terse():
+    lessons = [lesson(chain.question, str(chain.answer)) for chain in CHAINS]
+
+    hinted = [(asked, told) for asked, told in lessons if asked.endswith("Be brief.")]
+    assert 15 < len(hinted) < 35
+    for chain, (asked, told) in zip(CHAINS, lessons, strict=True):
+        assert told is not None and f"boxed{{{chain.answer}}}" in told
+        if asked != chain.question:
+            assert asked == f"{chain.question} It is {chain.answer}. Be brief."
+            assert told == solution(chain.question)
+    assert lesson("What is 2+2?", "4")[1] is None
