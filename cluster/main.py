@@ -308,7 +308,7 @@ def _stopping_plainly(work: Callable[[], T]) -> T:
     from cluster.train import Stopped  # noqa: PLC0415  heavy
 
     try:
-        return _failing_plainly(lambda: launch(config, preset, resume=resume))
+        return _failing_plainly(work)
     except Stopped as stopped:
         raise typer.Exit(_failed(stopped, RESUMABLE)) from None
 
