@@ -33,7 +33,9 @@ from actors.judge import Judge
 from actors.prompts import PromptSource
 from actors.replay import ReplayQueue
 from cluster.models import models_dir, resolve_model
+from cluster.plan import with_types
 from configs.load import load
+from configs.processor import computes_bfloat16
 from configs.run_files import Fate
 from configs.schema import RunConfig
 from learner.tiny_task import MAX_STEPS, Chain, walk
@@ -245,7 +247,7 @@ async def measure_all(options: argparse.Namespace) -> list[dict[str, Any]]:
     rows = problems_of(model, model_dir, options.beyond, seed)
     problems.write_text("".join(json.dumps(row) + "\n" for row in rows))
     common = [f"data.train={problems}", f"steps={options.steps}", NO_LAG, f"seed={seed}"]
-    base = load(model, common)
+    base = with_types(load(model, common), "cpu", has_bfloat16=computes_bfloat16())
     engine = make_vllm_engine(
         base.engine, model_dir=model_dir, device="cpu", threads=base.cluster.threads, seed=seed
     )

@@ -191,7 +191,13 @@ def run_laconic(model_dir: str) -> dict[str, float]:
             "model": {"path": model_dir},
             "data": {"train": "made"},
             "filter": {"length_budget": LONGEST},
-            "learner": {"zero_stage": 0, "micro_batch_tokens": PACK, "deterministic": False},
+            "engine": {"dtype": "bfloat16"},
+            "learner": {
+                "zero_stage": 0,
+                "dtype": "bfloat16",
+                "micro_batch_tokens": PACK,
+                "deterministic": False,
+            },
             "cluster": {"threads": torch.get_num_threads()},
         }
     )

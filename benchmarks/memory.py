@@ -63,7 +63,8 @@ def configuration(learner: dict[str, Any], batch: dict[str, int]) -> Any:
             "filter": {"length_budget": sizes["response"]},
             "batch": {"problems": sizes["problems"]},
             "sampling": {"group_size": sizes["group"]},
-            "learner": learner,
+            "engine": {"dtype": "bfloat16"},
+            "learner": {"dtype": "bfloat16"} | learner,
         }
     )
 

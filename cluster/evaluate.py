@@ -20,11 +20,12 @@ from cluster.export import find_checkpoint
 from cluster.live import Display, open_live
 from cluster.loop import within
 from cluster.models import models_dir, resolve_model
-from cluster.plan import Plan, make_plan, require
+from cluster.plan import Plan, make_plan, require, with_types
 from cluster.ray_session import connect, cores_here, disconnect
 from cluster.session import Stage, close_all
 from configs.errors import UserError
 from configs.load import load, preset_names
+from configs.processor import computes_bfloat16
 from configs.run_files import RESOLVED
 from configs.schema import RunConfig
 from evaluation.evaluator import Wanted, collect, eval_sampling
@@ -142,6 +143,7 @@ def _run(
         resources = connect(config)
         plan = make_plan(config, gpus_seen=resources.gpus, cores=cores_here(), with_learner=False)
         require(plan, resources)
+        config = with_types(config, plan.device, has_bfloat16=computes_bfloat16())
         return asyncio.run(_evaluate(config, plan, loaded, model_dir, folder, display))
     finally:
         disconnect()

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from cluster.live import open_live
-from cluster.plan import make_plan, require
+from cluster.plan import make_plan, require, with_types
 from cluster.prepare import needed_bytes, prepare
 from cluster.ray_session import connect, cores_here, disconnect, require_free_port
 from cluster.run_dir import locate, require_space
 from cluster.train import Job, train
+from configs.processor import computes_bfloat16
 from configs.schema import RunConfig
 
 
@@ -38,7 +39,7 @@ def launch(config: RunConfig, preset: str, *, resume: bool) -> tuple[dict[str, A
             run_dir.create(config, preset, prepared.fingerprints)
             display.note(f"run directory: {run_dir.path}")
             job = Job(
-                config=config,
+                config=with_types(config, plan.device, has_bfloat16=computes_bfloat16()),
                 plan=plan,
                 resources=resources,
                 run_dir=run_dir,

@@ -11,6 +11,7 @@ import typer
 
 from configs.errors import UserError
 from configs.load import dump, load
+from configs.processor import computes_bfloat16
 from configs.schema import RunConfig
 from configs.secrets import redact, secrets_of
 
@@ -326,10 +327,11 @@ def _failing_plainly(work: Callable[[], T]) -> T:
 
 def _print_plan(config: RunConfig) -> None:
     from cluster.memory import memory_lines  # noqa: PLC0415
-    from cluster.plan import batch_arithmetic, make_plan  # noqa: PLC0415
+    from cluster.plan import batch_arithmetic, make_plan, with_types  # noqa: PLC0415
     from cluster.ray_session import cores_here, gpus_here  # noqa: PLC0415  heavy
 
     plan = make_plan(config, gpus_seen=gpus_here(), cores=cores_here())
+    config = with_types(config, plan.device, has_bfloat16=computes_bfloat16())
     typer.echo(dump(config))
     typer.echo(f"# placement on {plan.device}")
     for place in plan.places:

@@ -87,6 +87,18 @@ def make_plan(
     return with_engines(plan, config.engine.num_engines)
 
 
+def with_types(config: RunConfig, device: Device, *, has_bfloat16: bool) -> RunConfig:
+    """The same run with no number type left to choose. ``has_bfloat16``: of the processor."""
+    chosen = "float32" if device == "cpu" and not has_bfloat16 else "bfloat16"
+    engine, learner = config.engine, config.learner
+    if engine.dtype == "auto":
+        engine = engine.model_copy(update={"dtype": chosen})
+    if learner.dtype == "auto":
+        kept = learner.weights == "bfloat16"
+        learner = learner.model_copy(update={"dtype": "bfloat16" if kept else chosen})
+    return config.model_copy(update={"engine": engine, "learner": learner})
+
+
 def with_engines(plan: Plan, count: int) -> Plan:
     """The same plan for another number of engines; those that stay keep their cores."""
     return replace(plan, engines=tuple(engine_place(plan, i, seat=i) for i in range(count)))

@@ -139,8 +139,9 @@ class EngineConfig(Section):
     num_engines: int = Field(default=1, gt=0)
     """vLLM engines that write rollouts, each in its own process."""
 
-    dtype: Literal["bfloat16", "float32", "float16"] = "bfloat16"
-    """Type of the engine's weights; published weights are cast to it."""
+    dtype: Literal["auto", "bfloat16", "float32", "float16"] = "auto"
+    """Type of the engine's weights; published weights are cast to it. ``auto``: bfloat16, and
+    float32 on a CPU that only imitates bfloat16, where that takes many times as long."""
 
     max_model_len: int = Field(default=4096, gt=0)
     """Prompt and response tokens together."""
@@ -239,8 +240,9 @@ class LearnerConfig(Section):
     """Keep the optimizer's two moments, and step, in host memory: 8 bytes a parameter less on the
     device. Needs ``zero_stage`` 1 or more."""
 
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Compute type. Gradients are accumulated in float32 either way."""
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    """Compute type. Gradients are accumulated in float32 either way. ``auto``: as of
+    ``engine.dtype``, and bfloat16 where ``weights`` are."""
 
     weights: Literal["float32", "bfloat16"] = "float32"
     """Type of the weights that compute: ``bfloat16`` halves them and keeps a float32 master in the

@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from configs.processor import computes_bfloat16
+from learner.muon import Muon
 from learner.tiny_task import Chain, Teacher, draw, draw_verbosity
 from learner.tiny_tokenizer import END, MODEL_MAX_LENGTH, PAD, render_prompt, token_id
 
@@ -92,7 +94,8 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausal
 def pretrain(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, plan: Pretraining, report: Report
 ) -> None:
-    """Train ``model`` in place. The weights depend on the plan alone, not on the clock."""
+    """Train ``model`` in place. The weights depend on the plan and the
+    processor, not on the clock."""
     optimizers = _optimizers(model, plan)
     probe = _probe(tokenizer, plan.seed)
     started = reported = time.monotonic()
@@ -114,7 +117,7 @@ def _step(
 ) -> float:
     short = batch.ids_BT.shape[1] <= EAGER_LENGTH
     model.set_attn_implementation("eager" if short else "sdpa")
-    with torch.autocast("cpu", torch.bfloat16):
+    with _compute():
         logits_BTV = model(input_ids=batch.ids_BT).logits
     loss = F.cross_entropy(
         logits_BTV[:, :-1].float().flatten(0, 1),
@@ -131,10 +134,14 @@ def _step(
     return loss.item()
 
 
+def _compute() -> torch.autocast:
+    return torch.autocast("cpu", torch.bfloat16, enabled=computes_bfloat16())
+
+
 @torch.no_grad()
 def equation_accuracy(model: LlamaForCausalLM, probe: Batch) -> float:
     """Share of labelled tokens of ``probe`` that the model would write itself."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with _compute():
         guesses_BT = model(input_ids=probe.ids_BT).logits[:, :-1].argmax(-1)
     labels_BT = probe.labels_BT[:, 1:]
     asked_BT = labels_BT != IGNORED
@@ -219,8 +226,6 @@ def _optimizers(model: LlamaForCausalLM, plan: Pretraining) -> list[torch.optim.
     for name, weight in model.named_parameters():
         inner = weight.ndim == 2 and "embed_tokens" not in name
         (matrices if inner else others).append(weight)
-    muon = torch.optim.Muon(
-        matrices, lr=plan.lr, weight_decay=plan.weight_decay, adjust_lr_fn="match_rms_adamw"
-    )
+    muon = Muon(matrices, lr=plan.lr, weight_decay=plan.weight_decay)
     adamw = torch.optim.AdamW(others, lr=plan.lr, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
     return [muon, adamw]

@@ -116,6 +116,7 @@ def configuration(
             "model": {"path": "made"},
             "data": {"train": "made"},
             "filter": {"length_budget": 12},
+            "engine": {"dtype": "bfloat16"},
             "learner": values | learner,
             "cluster": {"wait_timeout_s": 60.0},
             "sync": sync or {"delta": False},

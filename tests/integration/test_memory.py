@@ -45,7 +45,8 @@ def configuration(**learner: Any) -> RunConfig:
             "data": {"train": "made", "max_prompt_tokens": 16},
             "filter": {"length_budget": 50},
             "sampling": {"group_size": 4},
-            "learner": {"micro_batch_tokens": 512} | learner,
+            "engine": {"dtype": "bfloat16"},
+            "learner": {"micro_batch_tokens": 512, "dtype": "bfloat16"} | learner,
         }
     )
 

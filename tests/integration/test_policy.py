@@ -49,8 +49,8 @@ def configured(max_model_len: int = 64, **learner: Any) -> RunConfig:
             "model": {"path": "made"},
             "data": {"train": "made", "max_prompt_tokens": 8},
             "filter": {"length_budget": 16},
-            "engine": {"max_model_len": max_model_len},
-            "learner": {"micro_batch_tokens": 64, **learner},
+            "engine": {"max_model_len": max_model_len, "dtype": "bfloat16"},
+            "learner": {"micro_batch_tokens": 64, "dtype": "bfloat16", **learner},
         }
     )
 

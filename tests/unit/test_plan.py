@@ -3,6 +3,7 @@
 import pytest
 
 from cluster.plan import (
+    Device,
     PlanError,
     Resources,
     batch_arithmetic,
@@ -11,6 +12,7 @@ from cluster.plan import (
     make_plan,
     require,
     with_engines,
+    with_types,
 )
 from configs.load import load
 
@@ -89,3 +91,22 @@ def test_the_arithmetic_counts_the_responses_of_the_data(responses: str, size: i
     settings = ["batch.problems=3", f"data.responses={responses}"]
 
     assert f"3 problems x {size} rollouts" in batch_arithmetic(load("tiny", settings))[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "device", "has_bfloat16", "engine", "learner"),
+    [
+        ([], "cpu", True, "bfloat16", "bfloat16"),
+        ([], "cpu", False, "float32", "float32"),
+        ([], "cuda", False, "bfloat16", "bfloat16"),
+        (["engine.dtype=float16"], "cpu", False, "float16", "float32"),
+        (["learner.dtype=bfloat16"], "cpu", False, "float32", "bfloat16"),
+        (["learner.weights=bfloat16"], "cpu", False, "float32", "bfloat16"),
+    ],
+)
+def test_number_types_are_those_that_the_device_computes(
+    settings: list[str], device: Device, has_bfloat16: bool, engine: str, learner: str
+):
+    config = with_types(load("smollm2", settings), device, has_bfloat16=has_bfloat16)
+
+    assert (config.engine.dtype, config.learner.dtype) == (engine, learner)
