@@ -348,7 +348,7 @@ def write(
         "date": time.strftime("%Y-%m-%d"),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, {_processor()}",
         "command": _command(file.stem, options),
-        "rows": [rows[name] for name in order if name in rows],
+        "rows": [rows[name] for name in [*order, *(rows.keys() - set(order))] if name in rows],
     }
     temporary = file.with_suffix(".tmp")
     temporary.write_text(json.dumps(found, indent=1))

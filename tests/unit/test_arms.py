@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks import arms as work
+from benchmarks import results_page
 from benchmarks.ablations import ablations
 from benchmarks.arms import Arm, ArmFailed, Data, Outcome, experiment, line_of, row_of, verdicts
 from benchmarks.methods import methods
@@ -112,7 +113,7 @@ def test_an_experiment_keeps_what_it_has_and_goes_on_behind_a_failure(
     assert experiment("e", found, options(tmp_path)) == 1
     assert asked == ["base", "broken", "good"]
     assert "broken" in capsys.readouterr().out
-    experiment("e", found[2:], options(tmp_path, only="good", seeds=1))
+    experiment("e", found, options(tmp_path, only="good", seeds=1))
     kept = json.loads((tmp_path / "e.json").read_text())
     assert [(r["arm"], r["seeds"]) for r in kept["rows"]] == [("base", 2), ("good", 1)]
     assert (tmp_path / "e-pareto.svg").is_file()
@@ -145,3 +146,20 @@ def test_a_command_is_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert first[0].generated_tokens == 77
     work.run_arm(replace(lab, steps=2), arm, 1)
     assert len(ran) == 2
+
+
+def test_the_results_page_has_what_was_found_and_says_what_was_not(tmp_path: Path):
+    arm = Arm(name="GRPO", kind="train")
+    base = Arm(name="base", kind="evaluate")
+    order = ["base", "GRPO"]
+    for each, right in ((base, [1, 0]), (arm, [1, 1])):
+        found = row_of(each, [outcome(each.name, 0, right, [10, 20])])
+        work.write(tmp_path / "methods.json", found, order, options(tmp_path, seeds=1))
+
+    text = results_page.page([tmp_path / "methods.json", tmp_path / "ablations.json"])
+
+    assert "| base | 50.0 [0.0, 100.0] | 15.0 [10.0, 20.0] | 0.0 | 10 | – | – |" in text
+    assert "| GRPO | 100.0 [100.0, 100.0] | 15.0 [10.0, 20.0] | 0.0 | 10 | 100 | 0 |" in text
+    assert "`python -m benchmarks.methods --seeds 1 --steps 1 --problems 2`" in text
+    assert "Not run: concise prompt," in text
+    assert "Not run yet: `python -m benchmarks.ablations --seeds 3`." in text
