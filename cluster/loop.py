@@ -49,6 +49,9 @@ from verifiers.types import Lease, PublishedWeights, Ticket
 
 T = TypeVar("T")
 
+STARVED = 4
+"""Batches without an accepted rollout after which the guardrail looks at once."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Parts:
@@ -195,29 +198,32 @@ async def _train(parts: Parts, version: int) -> int:
         lease = await _lease(parts, version)
         end_ticket = lease.end_ticket
         await _tell_source(parts, lease)
-        if lease.num_rollouts == 0:
+        is_worse = parts.guard.wants_back
+        if lease.num_rollouts == 0 and not is_worse:
             await _acknowledge(parts, lease, skipped=True)
             await parts.reports.ended(f"the data ended after {version} of {config.steps} steps")
             break
         leased = now_us()
         async with parts.learner_turn:
-            metrics = await _step(parts, lease)
-            await _acknowledge(parts, lease, skipped=metrics.skipped)
+            metrics = await _step(parts, lease) if lease.num_rollouts else None
+            await _acknowledge(parts, lease, skipped=metrics is None or metrics.skipped)
             stepped = now_us()
             version = parts.version = version + 1
-            goes_back = bad_steps.should_go_back(skipped=metrics.skipped, diverged=metrics.diverged)
+            goes_back = metrics is not None and bad_steps.should_go_back(
+                skipped=metrics.skipped, diverged=metrics.diverged
+            )
             is_worse = parts.guard.wants_back
             if goes_back or is_worse:
                 await parts.roll_back(version)
         # A learner that began once more has published this version before, in its former life.
-        if (
-            goes_back or is_worse or version % config.sync_every == 0
-        ) and version > parts.published:
+        is_due = goes_back or is_worse or version % config.sync_every == 0
+        if is_due and version > parts.published:
             await _publish(parts, version)
         times = StepTimes(
             asked_us=asked, leased_us=leased, stepped_us=stepped, published_us=now_us()
         )
-        await parts.reports.stepped(lease, metrics, times)
+        if metrics is not None:
+            await parts.reports.stepped(lease, metrics, times)
         is_due = parts.must_commit or is_worse or parts.guard.is_point(version)
         if (is_due or version % config.checkpoint.every == 0) and bad_steps.in_a_row == 0:
             await _commit(parts, version, end_ticket)
@@ -236,11 +242,14 @@ async def _train(parts: Parts, version: int) -> int:
 async def _lease(parts: Parts, step: int) -> Lease:
     """Enough accepted groups for one step. A batch without any is normal: take the next as well."""
     patience = parts.config.cluster.batch_patience
-    for _ in range(patience):
-        lease = await parts.queue.lease(step)
+    for turn in range(patience):
+        # Of a model that is to be taken back nothing more need be accepted, and perhaps nothing is.
+        lease = await parts.queue.lease(step, as_it_is=parts.guard.wants_back)
         if lease.is_ready:
             return lease
         await parts.reports.waiting(lease)
+        if lease.num_accepted == 0 and turn + 1 == STARVED < patience:
+            await _look_now(parts)
     why = ", ".join(f"{reason} {count}" for reason, count in lease.reasons.items())
     raise NothingToLearn(
         f"step {step + 1}: {lease.num_accepted} of {lease.num_written} rollouts accepted ({why}) "
@@ -248,6 +257,13 @@ async def _lease(parts: Parts, step: int) -> Lease:
         f"cluster.batch_patience={patience} batches; raise filter.length_budget, look at what was "
         "rejected, or give easier problems"
     )
+
+
+async def _look_now(parts: Parts) -> None:
+    """So little is right that the next point to look at may never come."""
+    limit = parts.config.cluster.wait_timeout_s
+    await within(parts.outbox.join(), limit, "the engines to take their weights")
+    await parts.guard.look(parts.published)
 
 
 async def _step(parts: Parts, lease: Lease) -> Stepped:

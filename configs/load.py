@@ -57,11 +57,11 @@ def recipe_names() -> list[str]:
 def load(preset: str, arguments: list[str]) -> RunConfig:
     """``load("tiny", ["rlvr", "steps=5", "more.yaml"])``: preset, environment, then the
     arguments, each a recipe, a file or a pair."""
-    return validate(_merged([_layer(argument) for argument in arguments], preset))
+    return validate(_merged([_from_argument(argument) for argument in arguments], preset))
 
 
 def load_layers(preset: str, layers: Sequence[str | Mapping[str, Any]]) -> RunConfig:
-    """The same with names of recipes or files, and values as they are, instead of pairs."""
+    """The same with presets, recipes or files, and values as they are, instead of pairs."""
     return validate(_merged([_layer(layer) for layer in layers], preset))
 
 
@@ -97,7 +97,7 @@ def _container(layers: list[DictConfig]) -> Any:
 
 
 def _layer(what: str | Mapping[str, Any]) -> DictConfig:
-    return _from_argument(what) if isinstance(what, str) else OmegaConf.create(dict(what))
+    return _read_all(find_file(what)) if isinstance(what, str) else OmegaConf.create(dict(what))
 
 
 def load_judge(arguments: list[str]) -> JudgeConfig:

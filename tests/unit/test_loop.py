@@ -733,3 +733,51 @@ async def test_the_guardrail_ends_a_run_with_what_it_went_back_to(tmp_path: Path
     assert f"commit {version} below {2 * version}" in world.log
     counts = await world.queue.counts()
     assert counts.trained == 2 * version
+
+
+async def test_a_model_of_which_nothing_is_accepted_any_more_is_taken_back_all_the_same(
+    tmp_path: Path,
+):
+    """No step can be filled of what it writes, and the look that sees it comes meanwhile."""
+    world = World(
+        tmp_path,
+        "steps=6", "max_lag=0",
+        accepted=lambda ticket: 0 if world.generators[0].version == 2 else 1,
+        guard={"bad": [2]},
+    )  # fmt: skip
+
+    assert await world.run() == 6
+
+    steps = [line for line in world.log if line.startswith(("step", "roll"))]
+    assert steps == ["step 0", "step 1", "roll back for 3", "step 3", "step 4", "step 5"]
+    assert world.log.index("look 2") < world.log.index("roll back for 3")
+    counts = await world.queue.counts()
+    assert (counts.trained, counts.dropped, counts.queued) == (10, {}, 0)
+
+
+async def test_starving_between_two_looks_is_a_look(tmp_path: Path):
+    world = World(
+        tmp_path,
+        "steps=5", "max_lag=0",
+        accepted=lambda ticket: 0 if world.generators[0].version == 3 else 1,
+        guard={"bad": [3]},
+    )  # fmt: skip
+
+    assert await world.run() == 5
+
+    looks = [line for line in world.log if line.startswith(("look", "roll"))]
+    assert looks == ["look 0", "look 2", "look 3", "roll back for 4", "look 4"]
+    assert len(world.reports.hungry) == loop.STARVED
+
+
+async def test_starving_without_being_worse_ends_the_run_as_ever(tmp_path: Path):
+    world = World(
+        tmp_path,
+        "steps=5",
+        "cluster.batch_patience=6",
+        accepted=lambda ticket: 0,
+        guard={"bad": [9]},
+    )
+
+    with pytest.raises(NothingToLearn, match="given up after"):
+        await world.run()
