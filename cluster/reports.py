@@ -14,6 +14,7 @@ from cluster.metrics import Metrics
 from cluster.neighbours import Loaded, StepTimes
 from cluster.tracker import Tracker
 from configs.schema import RunConfig
+from evaluation.guardrail import Look
 from verifiers.pool_stats import PoolStats
 from verifiers.types import Lease, PublishedWeights
 
@@ -189,6 +190,19 @@ class Reports:
         )
         self._metrics.evaluated(label, summary)
         await self._recorder.event("evaluated", label=label, **summary)
+
+    async def looked(self, look: Look, what_next: str) -> None:
+        """Of the guardrail."""
+        words = {
+            "pause": "; the length budget shrinks no further",
+            "resume": "; the length budget goes on shrinking",
+            "go_back": "; going back to the last good version",
+            "end": "; ending with the last good version",
+        }
+        self._display.note(f"guardrail: step {look.version}: {look}{words.get(what_next, '')}")
+        figures = {"accuracy": look.accuracy, "base": look.base, "at_best": look.at_best}
+        self._tracker.step({f"guardrail/{k}": v for k, v in figures.items()}, look.version)
+        await self._recorder.event("guardrail", what_next=what_next, **asdict(look))
 
     async def ended(self, why: str) -> None:
         self._display.note(why)
