@@ -216,7 +216,7 @@ def _run(stage: Stage, config: RunConfig, folder: Path, launch: Launch) -> dict[
     has_begun = (folder / RUN).is_file()
     if folder.exists() and not has_begun:
         shutil.rmtree(folder)  # it died before it was a run
-    given = {key: "pipeline" for key in leaves(config.model_dump(exclude_defaults=True))}
+    given = dict.fromkeys(leaves(config.model_dump(exclude_defaults=True)), "pipeline")
     summary, _ = launch(config, stage.recipe, resume=has_begun, sources=given)
     return summary
 
