@@ -118,6 +118,9 @@ def eval_row(label: str, version: int, sample: EvalSample, now_us: int) -> Row:
         "answer": sample.extracted,
         "text": sample.text,
         "at_us": now_us,
+        "n_think": sample.num_think,
+        "n_answer": None if sample.num_think is None else sample.num_tokens - sample.num_think,
+        "logp_mean": sample.logprob_mean,
     }
 
 

@@ -87,6 +87,8 @@ class ReplayQueue:
         self._end: int | None = None
         self._open = OpenLease(first=0)
         self._lease: Lease | None = None
+        self._settling: list[tuple[Settlement, asyncio.Future[bool]]] = []
+        """What nobody has begun to write."""
         self._settled_at_us: dict[int, int] = {}
         self._log: ReplayLog | None = None
         self._disk: str | None = None
@@ -177,14 +179,42 @@ class ReplayQueue:
             self._changed.notify_all()
 
     async def settle(self, settlement: Settlement) -> bool:
-        """Keep a judged group. False: another attempt at this ticket is out, or it was settled."""
+        """Keep a judged group. False: another attempt at this ticket is out, or it was settled.
+
+        Whoever comes while another one waits for the disk goes with those who wait as well: one
+        wait for all of them.
+        """
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._settling.append((settlement, answer))
+        await asyncio.sleep(0)  # who is ready as well comes along
         async with self._changed:
-            if not self._ledger.accepts(settlement.ticket, settlement.attempt):
-                return False
-            await self._write(encode_settlement(settlement))
+            if not answer.done():
+                await self._settle_all()
+        return answer.result()
+
+    async def _settle_all(self) -> None:
+        came, self._settling = self._settling, []
+        taken: dict[int, tuple[Settlement, asyncio.Future[bool]]] = {}
+        for settlement, answer in came:
+            is_first = settlement.ticket not in taken
+            if is_first and self._ledger.accepts(settlement.ticket, settlement.attempt):
+                taken[settlement.ticket] = (settlement, answer)
+            else:
+                answer.set_result(False)
+        try:
+            await self._write(*(encode_settlement(one) for one, _ in taken.values()))
+        except TimeoutError as error:  # they have waited as long
+            for _, answer in taken.values():
+                answer.set_exception(TimeoutError(str(error)))
+                answer.exception()  # whoever asked may be gone
+            raise
+        except asyncio.CancelledError:  # of one of them
+            self._settling = [*taken.values(), *self._settling]
+            raise
+        for settlement, answer in taken.values():
             self._settled_at_us[settlement.ticket] = _now_us()
-            self._changed.notify_all()
-        return True
+            answer.set_result(True)
+        self._changed.notify_all()
 
     async def give_up(self, ticket: Ticket, why: str) -> int:
         """A dead letter: nobody can write or judge it. Returns how many there are."""
@@ -195,17 +225,20 @@ class ReplayQueue:
                 self._changed.notify_all()
         return len(self._ledger.dead)
 
-    async def lease(self, step: int) -> Lease:
+    async def lease(self, step: int, *, as_it_is: bool = False) -> Lease:
         """Take ``batch.problems`` more groups for optimizer step ``step``, once they are settled.
 
         Asked again it adds to the same lease, until enough was accepted or the data ended; then
         ``is_ready`` is true, and an empty lease means that there is nothing left to learn from.
+        ``as_it_is``: what was taken already is all there will be, even if nothing was accepted.
         """
         async with self._changed:
             if self._lease is not None and self._lease.step == step:
                 return self._lease  # the answer did not arrive
             assert step == self._step and self._lease is None, (step, self._step, self._lease)
             end = self._gathered + self._config.batch.problems
+            if as_it_is and self._gathered > self._open.first:
+                end = self._gathered
             settled = f"tickets {self._gathered} to {end - 1} to be settled"
             await self._wait(lambda: self._is_settled_below(end), settled, deadlines=2)
             end = min(end, self._end) if self._end is not None else end
@@ -214,7 +247,7 @@ class ReplayQueue:
             self._gathered = end
             enough = len(self._open.accepted) >= self._config.batch.min_rollouts
             self._epoch += 1
-            is_ready = enough or end == self._end
+            is_ready = enough or as_it_is or end == self._end
             groups = map(self._ledger.group, range(self._open.first, end) if is_ready else ())
             lease = self._open.describe(
                 step, self._epoch, end, is_ready=is_ready, groups=tuple(groups)
@@ -305,18 +338,20 @@ class ReplayQueue:
                 f"{self._version}, {len(self._ledger.unsettled())} groups out"
             ) from None
 
-    async def _write(self, record: dict[str, Any]) -> None:
+    async def _write(self, *records: dict[str, Any]) -> None:
         """On disk first, then in memory: what is lost with the process was never promised.
 
         While the disk is full or fails everybody waits, and with them the whole run; not for longer
         than lets the one who waits here speak first.
         """
         assert self._log is not None, "open() comes first"
+        if not records:
+            return
         limit = self._config.cluster.wait_timeout_s / 2
         deadline = time.monotonic() + limit
         while True:
             try:
-                self._log.append(record)
+                self._log.append(*records)
                 break
             except OSError as error:
                 if self._disk is None:
@@ -329,7 +364,8 @@ class ReplayQueue:
                     ) from None
             await asyncio.sleep(DISK_AGAIN_S)
         self._disk = None
-        self._ledger.apply(record)
+        for record in records:
+            self._ledger.apply(record)
 
     def _require_open(self, step: int, epoch: int) -> None:
         if self._lease is None or (self._lease.step, self._lease.epoch) != (step, epoch):

@@ -3,16 +3,20 @@
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
+from cluster import job_commands
 from configs.errors import UserError
 from configs.load import dump, load, sources
 from configs.processor import computes_bfloat16
 from configs.schema import RunConfig
 from configs.secrets import redact, secrets_of
+
+T = TypeVar("T")
 
 RESUMABLE = 75
 """Exit code of a run that was stopped after a commit."""
@@ -27,6 +31,9 @@ app = typer.Typer(
 ckpt = typer.Typer(no_args_is_help=True, help="List, verify and remove the checkpoints of a run.")
 app.add_typer(ckpt, name="ckpt")
 
+app.add_typer(job_commands.job, name="job")
+app.command()(job_commands.submit)
+
 RunDir = Annotated[Path, typer.Argument(help="A run directory.")]
 Preset = Annotated[str, typer.Argument(help="A preset's name or a YAML file.")]
 Settings = Annotated[
@@ -40,16 +47,60 @@ def train(
     preset: Preset,
     settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run name=….")] = False,
+    resume_or_start: Annotated[
+        bool, typer.Option("--resume-or-start", help="The same if there is one, else begin it.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan; start nothing.")
     ] = False,
+    on: Annotated[
+        str | None, typer.Option(help="With --dry-run: nodes to plan for, such as 2x8:H100+1x0/16.")
+    ] = None,
 ) -> None:
     """Train a model on its own answers that are right and short enough."""
     config = load(preset, settings or [])
+    if on is not None and not dry_run:
+        raise UserError("--on is for --dry-run: a run takes the nodes that Ray has")
     if dry_run:
-        _print_plan(config)
+        _print_plan(config, on)
         return
+    if resume_or_start:
+        from cluster.run_dir import holds_run  # noqa: PLC0415  only then
+
+        resume = resume or holds_run(config)
     _train(config, preset, resume=resume, given=sources(preset, settings or []))
+
+
+@app.command()
+def pipeline(
+    pipeline: Annotated[str, typer.Argument(help="A pipeline's name or a YAML file.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(help="key=value, such as stages.rlvr.set.steps=50.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the pipeline name=….")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show stages, data and settings; start nothing.")
+    ] = False,
+) -> None:
+    """Run after run, each from what the one before ended with: SFT, RLVR, compaction."""
+    from cluster import pipeline as stages  # noqa: PLC0415  only this command needs it
+    from configs.pipeline import load_pipeline  # noqa: PLC0415
+
+    config = load_pipeline(pipeline, settings or [])
+    if dry_run:
+        typer.echo("\n".join(stages.plan_lines(config)))
+        return
+    from cluster.launch import launch  # noqa: PLC0415  heavy
+    from cluster.models import resolve_model  # noqa: PLC0415
+
+    composed = stages.compose(config)
+    stages.require_objectives(composed)
+    resolve_model(composed[0].config.model.path, _say)  # the made model brings its problems
+    _stopping_plainly(
+        lambda: stages.run_pipeline(config, pipeline, resume=resume, launch=launch, say=typer.echo)
+    )
 
 
 @app.command()
@@ -81,24 +132,45 @@ def demo_data(
 def evaluate(
     model: Annotated[str, typer.Argument(help="A run, a checkpoint, a model folder or name.")],
     settings: Settings = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="[LABEL=]FILE, hub data set or preset; may be repeated."),
+    ] = None,
     preset: Annotated[str | None, typer.Option(help="Settings to start from.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the responses; one that was begun goes on.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Accuracy and length of a model on held-out problems."""
+    """Accuracy and length of a model on held-out problems, with plots."""
     from cluster.evaluate import configure, evaluate_model  # noqa: PLC0415  heavy
+    from evaluation.report import report_lines  # noqa: PLC0415
 
-    config = configure(model, preset, settings or [])
-    summary = evaluate_model(config)
-    if as_json:
-        typer.echo(json.dumps(summary))
-        return
-    low, high = summary["accuracy_ci"]
-    typer.echo(
-        f"accuracy {100 * summary['accuracy']:.1f} % [{100 * low:.1f}, {100 * high:.1f}], "
-        f"mean {summary['mean_tokens']:.1f} tokens, p90 {summary['p90_tokens']:.0f}, "
-        f"truncated {100 * summary['truncated']:.1f} % "
-        f"({summary['problems']} problems x {summary['samples']})"
-    )
+    config = configure(model, preset, settings or [], data or [])
+    report = _failing_plainly(lambda: evaluate_model(config, data or [], out, model))
+    typer.echo(json.dumps(report) if as_json else "\n".join(report_lines(report)))
+
+
+@app.command()
+def compare(
+    base: Annotated[str, typer.Argument(help="An evaluation, or RUN[@LABEL].")],
+    others: Annotated[list[str], typer.Argument(help="What stands beside it.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for flips, plot and JSON.")] = None,
+    show: Annotated[int, typer.Option(help="Print the texts of so many changed answers.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Evaluations of the same problems beside each other: paired tests, and what changed."""
+    from cluster import compare as work  # noqa: PLC0415  only this command needs it
+
+    sources = [work.open_source(text) for text in (base, *others)]
+    rows = work.compare_all(sources[0], sources[1:])
+    warnings = work.notes(sources[0], sources[1:])
+    found = work.as_dict(sources[0], rows, warnings)
+    if out is not None:
+        work.write(out, sources, rows, found)
+    typer.echo(json.dumps(found) if as_json else "\n".join(work.lines(sources[0], rows, show)))
+    for warning in warnings:
+        _say(f"note: {warning}")
 
 
 @app.command()
@@ -307,9 +379,11 @@ def main() -> None:
 def _commands() -> list[str]:
     return [
         "train",
+        "pipeline",
         "demo",
         "demo-data",
         "eval",
+        "compare",
         "validate",
         "doctor",
         "export",
@@ -322,6 +396,8 @@ def _commands() -> list[str]:
         "report",
         "check",
         "ckpt",
+        "submit",
+        "job",
     ]
 
 
@@ -329,29 +405,48 @@ def _train(
     config: RunConfig, preset: str, *, resume: bool, given: dict[str, str]
 ) -> tuple[dict[str, Any], Path]:
     from cluster.launch import launch  # noqa: PLC0415  heavy
-    from cluster.spawn import ActorFailed  # noqa: PLC0415  heavy
+
+    return _stopping_plainly(lambda: launch(config, preset, resume=resume, sources=given))
+
+
+def _stopping_plainly(work: Callable[[], T]) -> T:
     from cluster.train import Stopped  # noqa: PLC0415  heavy
 
     try:
-        return launch(config, preset, resume=resume, sources=given)
+        return _failing_plainly(work)
     except Stopped as stopped:
         raise typer.Exit(_failed(stopped, RESUMABLE)) from None
+
+
+def _failing_plainly(work: Callable[[], T]) -> T:
+    from cluster.spawn import ActorFailed  # noqa: PLC0415  heavy
+
+    try:
+        return work()
+    except KeyboardInterrupt:
+        raise typer.Exit(_failed(RuntimeError("interrupted"), 130)) from None
     except (ActorFailed, TimeoutError, RuntimeError, OSError) as error:
         raise typer.Exit(_failed(error, 1)) from None
 
 
-def _print_plan(config: RunConfig) -> None:
+def _print_plan(config: RunConfig, on: str | None) -> None:
     from cluster.memory import memory_lines  # noqa: PLC0415
-    from cluster.plan import batch_arithmetic, make_plan, with_types  # noqa: PLC0415
-    from cluster.ray_session import cores_here, gpus_here  # noqa: PLC0415  heavy
+    from cluster.nodes import parse_shape  # noqa: PLC0415
+    from cluster.plan import batch_arithmetic, fit, make_plan, with_types  # noqa: PLC0415
+    from cluster.ray_session import cores_here, this_machine  # noqa: PLC0415  heavy
 
-    plan = make_plan(config, gpus_seen=gpus_here(), cores=cores_here())
+    resources = this_machine(config) if on is None else parse_shape(on)
+    cores = cores_here() if on is None else ()
+    plan = make_plan(config, gpus_seen=resources.gpus, cores=cores)
     config = with_types(config, plan.device, has_bfloat16=computes_bfloat16())
+    plan, layout = fit(plan, config, resources)
     typer.echo(dump(config))
-    typer.echo(f"# placement on {plan.device}")
+    typer.echo(f"# placement on {plan.device}: {resources}")
+    for line in layout.draw():
+        typer.echo(f"#   {line}")
     for place in plan.places:
-        cores = f"  cores {','.join(map(str, place.cores))}" if place.cores else ""
-        typer.echo(f"#   {place.name:12} {place.cpus:g} CPU  {place.gpus:g} GPU{cores}")
+        if place.cores:
+            typer.echo(f"#   {place.name} on cores {','.join(map(str, place.cores))}")
     for line in [*batch_arithmetic(config), *memory_lines(config, plan.device)]:
         typer.echo(f"# {line}")
 

@@ -27,6 +27,9 @@ MAY_CHANGE = (
 SHARDING = ("world_size", "zero_stage", "offload_optimizer")
 """Of ``learner``: who computes it, which changes no more than the rounding."""
 
+ENGINES = ("num_engines", "min_engines", "max_engines")
+"""Of ``engine``: they come and go while a run goes on as well."""
+
 
 class RunDirError(UserError):
     """The folder cannot be used; one line with the way out."""
@@ -122,15 +125,26 @@ class RunDir:
             return {}
 
 
-def locate(config: RunConfig, preset: str, *, resume: bool) -> RunDir:
-    """Where the run lives. Nothing is written yet."""
+def holds_run(config: RunConfig) -> bool:
+    """Whether the run of this name has begun; it needs a name."""
+    if config.name is None:
+        raise RunDirError("--resume-or-start needs name=… : which run it is")
+    return (_runs(config) / config.name / RUN).is_file()
+
+
+def _runs(config: RunConfig) -> Path:
     runs = Path(config.runs_dir).expanduser()
     if not runs.is_absolute() and is_ray_job():
-        runs = Path.home() / "laconic" / runs  # a job's working directory goes with the job
+        return Path.home() / "laconic" / runs  # a job's working directory goes with the job
+    return runs
+
+
+def locate(config: RunConfig, preset: str, *, resume: bool) -> RunDir:
+    """Where the run lives. Nothing is written yet."""
     if resume and config.name is None:
         raise RunDirError("--resume needs name=… : which run under runs_dir is to go on")
     name = config.name or f"{Path(preset).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-    path = (runs / name).resolve()
+    path = (_runs(config) / name).resolve()
     exists = (path / RUN).is_file()
     if resume and not exists:
         raise RunDirError(f"{path} holds no run to resume; leave --resume out to start it")
@@ -156,8 +170,11 @@ def _require_same(config: RunConfig, before: RunConfig) -> None:
     # What looked like a secret was written down without it, so it cannot be told apart now.
     known = secrets_of(os.environ)
     old, new = (redact_values(each.model_dump(mode="json"), known) for each in (before, config))
-    for key in SHARDING:
-        del old["learner"][key], new["learner"][key]
+    for each in (old, new):
+        for key in SHARDING:
+            del each["learner"][key]
+        for key in ENGINES:
+            del each["engine"][key]
     for key in old:
         if key not in MAY_CHANGE and old[key] != new[key]:
             where, was, now = _difference(key, old[key], new[key])

@@ -25,6 +25,7 @@ HISTORY = "history.jsonl"
 """Earlier contents of ``state.json``, one a line, closer together at the beginning."""
 SOURCES = "sources.json"
 """Of every setting that is not its default: the file, ``environment`` or ``command line``."""
+GUARDRAIL = "guardrail.json"
 MANIFEST = "rollouts/manifest.jsonl"
 
 Kind = Literal["meta", "text", "tokens", "fate", "problems", "evals"]
@@ -148,6 +149,9 @@ SCHEMAS: dict[Kind, pa.Schema] = {
             ("answer", pa.string()),
             ("text", pa.string()),
             ("at_us", pa.int64()),
+            ("n_think", pa.int64()),  # tokens up to the end of thinking, the tag included
+            ("n_answer", pa.int64()),
+            ("logp_mean", pa.float64()),
         ]
     ),
 }

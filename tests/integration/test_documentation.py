@@ -58,7 +58,14 @@ def run(line: str, folder: Path) -> str:
 
 
 def test_the_pages_that_have_commands_are_these():
-    pages = ["README.md", "economy.md", "extending.md", "operations.md", "verifiers.md"]
+    pages = [
+        "README.md",
+        "economy.md",
+        "evaluation.md",
+        "extending.md",
+        "operations.md",
+        "verifiers.md",
+    ]
     assert [page.name for page in PAGES if commands(page)] == pages
 
 
@@ -85,7 +92,7 @@ def test_the_readme_is_true(tmp_path: Path):
         "laconic eval first-model --preset smollm2 eval.problems=3 eval.max_tokens=32 --json",
         tmp_path,
     )
-    assert json.loads(loaded_by_vllm)["problems"] == 3
+    assert json.loads(loaded_by_vllm)["sets"]["smollm2"]["problems"] == 3
 
 
 @pytest.mark.timeout(1200)
@@ -167,6 +174,23 @@ def test_the_economy_page_is_true(tmp_path: Path):
     assert "128 of 128 decisions come out the same" in printed["laconic replay runs/watched"]
     report = printed["laconic confounders runs/watched"]
     assert "kept -> trained: no shift" in report
+
+
+@pytest.mark.timeout(900)
+def test_the_evaluation_page_is_true(tmp_path: Path):
+    printed = {line: run(line, tmp_path) for line in commands(ROOT / "docs/evaluation.md")}
+
+    [compared] = [text for line, text in printed.items() if line.startswith("laconic compare")]
+    assert "biased-eval beside base-eval on tiny, 30 problems" in compared
+    reports = [
+        json.loads((tmp_path / f"runs/{name}-eval/report.json").read_text())
+        for name in ("base", "biased")
+    ]
+    shorter = [report["sets"]["tiny"]["mean_think_tokens"] for report in reports]
+    assert shorter[1] < 0.9 * shorter[0]
+    named = re.findall(r"^\| ([^|]+) \|", (ROOT / "docs/evaluation.md").read_text(), re.MULTILINE)
+    figures = {name for cell in named for name in re.findall(r"`(\w+)`", cell)}
+    assert figures <= reports[0]["sets"]["tiny"].keys()
 
 
 def test_the_objective_of_the_extending_page_is_what_it_says(

@@ -458,6 +458,8 @@ async def test_an_evaluation_is_recorded_per_problem_and_sample(tmp_path: Path):
         num_tokens=640,
         text="\ud800",
         extracted=None,
+        num_think=600,
+        logprob_mean=-0.5,
     )
     await recorder.evals("after", 7, [sample])
     await recorder.close()
@@ -474,6 +476,9 @@ async def test_an_evaluation_is_recorded_per_problem_and_sample(tmp_path: Path):
         "n_tokens": 640,
         "answer": None,
         "text": "?",
+        "n_think": 600,
+        "n_answer": 40,
+        "logp_mean": -0.5,
     }
 
 
