@@ -96,7 +96,9 @@ SICK = {
     "slow_train": changed(40, 40, train_s=190.0),
     "slow_publish": changed(40, 40, publish_s=190.0),
     "accuracy": replace(WELL, events=[*WELL.events, event("evaluated", 0, accuracy_ci=[0.3, 0.5])]),
-    "guardrail": replace(WELL, events=[event("rolled_back", 3, step=30, to=20)]),
+    "guardrail": replace(
+        WELL, events=[event("guardrail", 3, what_next="pause", accuracy=0.5, base=0.6)]
+    ),
     "not_finite": changed(40, 40, diverged=True),
     "lag": changed(40, 40, lag_max=2),
     "disk": replace(WELL, state=state(NOW, disk_free_bytes=4 << 30)),
@@ -168,6 +170,21 @@ def test_an_engine_that_came_back_is_no_alarm_any_more():
 
     assert standing_rules(replace(WELL, events=events)) == set()
     assert standing_rules(replace(WELL, events=old)) == set()
+
+
+def test_the_guardrail_speaks_until_a_look_is_good_again():
+    good = event("guardrail", 9, what_next=None, is_breach=False, accuracy=0.61, base=0.6)
+    bad = event("guardrail", 8, what_next="pause", is_breach=True, accuracy=0.5, base=0.6)
+    still_bad = event("guardrail", 4, what_next=None, is_breach=True)
+
+    assert standing_rules(replace(WELL, events=[good])) == set()
+    assert standing_rules(replace(WELL, events=[good, bad])) == {"guardrail"}
+    assert standing_rules(replace(WELL, events=[event("rolled_back", 7)])) == {"guardrail"}
+    assert standing_rules(replace(WELL, events=[bad, still_bad])) == {"guardrail"}
+    over = replace(WELL, events=[bad, event("guardrail", 2, what_next="resume", is_breach=False)])
+    assert standing_rules(over) == set()
+    (spell,) = [a for a in look(over, RULES, {})[0] if a["rule"] == "guardrail"]
+    assert "50.0 % right, 60.0 % at the start" in spell["text"]
 
 
 def test_a_run_that_is_over_is_neither_silent_nor_stalled():
