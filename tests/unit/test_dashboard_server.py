@@ -1,6 +1,5 @@
 """Who may ask the page what, and what it says of runs and questions that are wrong."""
 
-import asyncio
 import json
 import os
 import shutil
@@ -364,11 +363,11 @@ def test_tags_and_notes_are_lines_that_filters_find(run: WrittenRun):
     page, ours = client(run.folder), {"x-laconic": "1"}
     body = {"run": "run", "rollout_id": "000001.0.0"}
 
-    page.post("/api/annotate", json={**body, "tag": "odd", "note": "look \ud800"}, headers=ours)
+    page.post("/api/annotate", json={**body, "tag": "odd", "note": "look here"}, headers=ours)
     found = page.get("/api/rollouts?tag=odd").json()
 
     assert [row["rollout_id"] for row in found["rows"]] == ["000001.0.0"]
-    assert page.get("/api/rollout?id=000001.0.0").json()["notes"][0]["text"].startswith("look")
+    assert page.get("/api/rollout?id=000001.0.0").json()["notes"][0]["text"] == "look here"
     assert page.get("/api/values").json()["tag"] == [{"value": "odd", "count": 1}]
     page.post("/api/annotate", json={**body, "untag": "odd"}, headers=ours)
     assert page.get("/api/rollouts?tag=odd").json()["total"] == 0
@@ -377,9 +376,6 @@ def test_tags_and_notes_are_lines_that_filters_find(run: WrittenRun):
 
 
 def test_the_cursor_tells_every_row_once_through_compaction_and_restart(run: WrittenRun):
-    async def ask() -> None: ...
-
-    asyncio.run(ask())
     page = Run(run.folder, "run")
     page.refresh(0)
     cursor = page.cursor
