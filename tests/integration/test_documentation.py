@@ -106,6 +106,8 @@ def test_the_operations_page_is_true(tmp_path: Path):
     assert "finished" in printed["laconic train tiny steps=5 name=short --resume"]
     assert printed["laconic check runs/short"].endswith("\nok\n")
     assert "LATEST" in printed["laconic ckpt list runs/short"]
+    assert "<h1>short</h1>" in (tmp_path / "short.html").read_text()
+    assert json.loads((tmp_path / "runs/made-up/run.json").read_text())["synthetic"]
     python = blocks(ROOT / "docs/operations.md", "python")[0]
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{python}\nassert table.num_rows == 1280"
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
