@@ -25,6 +25,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 RUN_BY_OTHER_TESTS = {
     "make demo": "test_demo",
     "make test": "this run",
+    "laconic dashboard runs/demo": "tests/browser",
     "laconic scale runs/short 2": "test_engines",
     "laconic scale runs/short": "test_engines",
     "ray start --head": "test_ray_job",
@@ -60,6 +61,7 @@ def run(line: str, folder: Path) -> str:
 def test_the_pages_that_have_commands_are_these():
     pages = [
         "README.md",
+        "dashboard.md",
         "economy.md",
         "evaluation.md",
         "extending.md",
@@ -167,6 +169,14 @@ def test_the_extending_page_is_true(tmp_path: Path):
     # the same; the loss of advantages is not the likelihood.
     assert all(row["num_rollouts"] == row["rollouts"] > row["accepted"] for row in rows)
     assert all(row["loss"] != pytest.approx(row["nll"], rel=1e-3) for row in rows)
+
+
+def test_the_dashboard_page_is_true(tmp_path: Path):
+    printed = {line: run(line, tmp_path) for line in commands(ROOT / "docs/dashboard.md")}
+
+    [reasons, tokens] = [text for line, text in printed.items() if " query " in line]
+    assert reasons.split()[:2] == ["reason", "rollouts"] and "over_budget" in reasons
+    assert tokens.startswith("label,tokens\n")
 
 
 @pytest.mark.timeout(600)
