@@ -64,7 +64,9 @@ WELL = Vitals(
 
 def changed(first: int, last: int, **changes: Any) -> Vitals:
     """With other figures in some steps."""
-    rows = [row | changes if first <= row["step"] <= last else dict(row) for row in WELL.metrics]
+    rows = [
+        {**row, **changes} if first <= row["step"] <= last else dict(row) for row in WELL.metrics
+    ]
     return replace(WELL, metrics=rows)
 
 
@@ -73,9 +75,10 @@ def still(minutes: int, *parts: str) -> Vitals:
     was = state(NOW - minutes * MINUTE)
     kept = {part: was[part] for part in parts}
     rows = [
-        row | kept if row["heartbeat_us"] > was["heartbeat_us"] else row for row in WELL.history
+        {**row, **kept} if row["heartbeat_us"] > was["heartbeat_us"] else row
+        for row in WELL.history
     ]
-    return replace(WELL, history=rows, state=WELL.state | kept)
+    return replace(WELL, history=rows, state={**WELL.state, **kept})
 
 
 SICK = {
@@ -204,7 +207,7 @@ def test_what_is_not_recorded_is_not_called_well():
 
 def test_figures_that_are_no_numbers_break_no_rule():
     strange = dict.fromkeys(("mean_tokens", "wait_s", "train_s", "accepted", "lag_max", "stale"))
-    rows = [row | strange for row in WELL.metrics]
+    rows = [{**row, **strange} for row in WELL.metrics]
     odd = replace(WELL, metrics=rows, state={"phase": "training"}, events=[{"kind": None}, {}])
 
     assert look(odd, RULES, {})[1]
