@@ -48,7 +48,8 @@ class Plain:
             prompts, return_tensors="pt", padding=True, add_special_tokens=False,
             return_token_type_ids=False,
         )  # fmt: skip
-        out = self.model.generate(
+        model: Any = self.model
+        out = model.generate(
             **batch, max_new_tokens=CAP, num_return_sequences=samples, top_k=0, top_p=1.0, **how
         )
         found = []
