@@ -180,6 +180,7 @@ async def _evaluate(
     finally:
         await close_all([*generators, *judges.members])
         await recorder.close()
+    _require_obedience(loaded, kept)
     from evaluation.report import write_report  # noqa: PLC0415  plots: not for a typo
 
     return write_report(
@@ -188,6 +189,20 @@ async def _evaluate(
         {each.label: kept.samples[each.label] for each in loaded.sets},
         folder.finish,
     )
+
+
+def _require_obedience(loaded: Loaded, kept: "Kept") -> None:
+    """Engines have been known to take a budget and not to keep to it."""
+    rule = loaded.decoding
+    if rule is None or rule.thinking_budget is None:
+        return
+    most = rule.thinking_budget + len(rule.forced_end_ids)
+    over = sum((s.num_think or 0) > most for group in kept.samples.values() for s in group)
+    if over:
+        raise RuntimeError(
+            f"{over} responses think for more than {most} tokens, which "
+            f"eval.decode.thinking_budget={rule.thinking_budget} forbids: the engine does not obey"
+        )
 
 
 class Kept:

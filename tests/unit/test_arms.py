@@ -38,8 +38,8 @@ def test_names_are_told_apart():
 
 def outcome(arm: str, seed: int, accuracy: Sequence[float], tokens: Sequence[float]) -> Outcome:
     return Outcome(
-        arm=arm, seed=seed, command="c", accuracy=list(accuracy), tokens=list(tokens), truncated=0.0,
-        seconds=10.0 + seed, trained_tokens=100,
+        arm=arm, seed=seed, command="c", accuracy=list(accuracy), tokens=list(tokens),
+        truncated=0.0, seconds=10.0 + seed, trained_tokens=100,
     )  # fmt: skip
 
 
