@@ -15,6 +15,7 @@ from actors import heldout
 from actors.chat_template import ChatTemplate
 from actors.heldout import EvalSet, decoding_of, fingerprint, load_sets
 from cluster.evaluate import configure, missing, named_data
+from cluster.prepare import prepare
 from configs.decode import DecodeConfig
 from configs.errors import UserError
 from configs.load import load
@@ -200,3 +201,27 @@ async def test_a_failure_is_told_as_it_is_and_what_came_before_is_kept():
         await collect([Engine()], wanted, eval_sampling(load("tiny", [])), keep, in_flight=1)
 
     assert [got.problem_id for got in kept] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (["=x"], "--data reads NAME or LABEL=NAME, got '=x'"),
+        (["x="], "--data reads NAME or LABEL=NAME, got 'x='"),
+        (["tiny", "a/tiny.jsonl"], "two of --data are called 'tiny'"),
+    ],
+)
+def test_data_that_cannot_be_named_is_told(data: list[str], words: str):
+    with pytest.raises(UserError, match=words):
+        named_data(load("tiny", []), data)
+
+
+def test_nothing_to_ask_is_told():
+    with pytest.raises(UserError, match="there is nothing to evaluate on"):
+        named_data(load("tiny", ["data.heldout=null"]), [])
+
+
+@pytest.mark.parametrize("key", ["eval.prompt={problem} Brief.", "eval.decode.waits=1"])
+def test_training_refuses_what_only_an_evaluation_may_do(key: str):
+    with pytest.raises(UserError, match="is for `laconic eval`"):
+        prepare(load("tiny", [key]), print)
