@@ -6,6 +6,7 @@ with ``actors/ledger.py``, or it would share its faults. What it proves is in do
 Steps that a restart takes back are gone from the account, but had to be right while they stood.
 """
 
+import base64
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -171,7 +172,7 @@ class History:
     def _reward(self, outcome: list[Any], kept: list[Any]) -> float:
         """What the learner is to get must be what was judged."""
         name, _, response, first, last, rare = kept
-        if [len(response), first, last] != outcome[3:6]:
+        if [_length(response), first, last] != outcome[3:6]:
             self._wrong(f"{name} is kept for the learner otherwise than it was judged")
         if rare.get("is_accepted", True) != (outcome[2] is None):
             self._wrong(f"{name} is accepted in one place and rejected in another")
@@ -267,3 +268,8 @@ class History:
 
     def _wrong(self, what: str) -> None:
         self.violations.append(f"{self._where}: {what}")
+
+
+def _length(ids: str | list[int]) -> int:
+    """Of packed tokens, four bytes each, or of the digits that older logs have."""
+    return len(ids) if isinstance(ids, list) else len(base64.b64decode(ids)) // 4

@@ -77,6 +77,8 @@ class Ledger:
     """First ticket that the data of the last process had nothing for."""
     dead: dict[int, str] = field(default_factory=dict)
     """Tickets that were given up, and why."""
+    _released: int = 0
+    """Tickets below have let go of their tokens."""
     _reasons: Counter[str] = field(default_factory=Counter)
     _num_settled: int = 0
     _num_accepted: int = 0
@@ -144,8 +146,9 @@ class Ledger:
 
     def release_trained(self) -> None:
         """Let go of the tokens of what was trained: only a restart asks for them, of the log."""
-        for number in range(self.forgotten, self.trained):
+        for number in range(max(self.forgotten, self._released), self.trained):
             self.settled[number] = replace(self.settled[number], rollouts=())
+        self._released = self.trained
 
     def counts(self) -> Counts:
         waiting = (s for ticket, s in self.settled.items() if ticket >= self.trained)
@@ -206,6 +209,7 @@ class Ledger:
         self.step = step
         self.consumed = {s: taken for s, taken in self.consumed.items() if s < step}
         self.trained = max((taken.end for taken in self.consumed.values()), default=0)
+        self._released = min(self._released, self.trained)
 
 
 def given_up(ticket: int, attempt: int) -> Settlement:

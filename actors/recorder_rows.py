@@ -6,15 +6,20 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from actors.audit import is_audited
 from actors.settlement import total_reward
+from actors.token_reader import TokenReader
 from configs.run_files import Fate
 from verifiers.filters import is_judged
 from verifiers.types import EvalSample, JudgedGroup, Problem, rollout_id
 
 Row = dict[str, Any]
 
+REPEATED = 4
+"""Tokens in a row that make a repetition when they come again."""
 
-def meta_rows(judged: JudgedGroup, text_level: str) -> list[Row]:
+
+def meta_rows(judged: JudgedGroup, text_level: str, reader: TokenReader | None = None) -> list[Row]:
     """One row for every completion of the group, accepted or not."""
     shared = _shared(judged, text_level)
     ticket = judged.group.ticket
@@ -32,6 +37,8 @@ def meta_rows(judged: JudgedGroup, text_level: str) -> list[Row]:
             "gen_ms": (completion.end_us - completion.start_us) / 1000,
             "verify_ms": verdict.ms,
             "n_tokens": len(completion.token_ids),
+            **_parts(completion.token_ids, reader),
+            "repetition": repetition(completion.token_ids),
             "finish_reason": completion.finish_reason,
             "answer": verdict.extracted,
             "verdict": verdict.status,
@@ -63,6 +70,22 @@ def text_rows(judged: JudgedGroup, think_end: str) -> list[Row]:
         }
         for sample, completion in enumerate(judged.group.completions)
     ]
+
+
+def token_rows(judged: JudgedGroup, share: float, reader: TokenReader | None) -> list[Row]:
+    """Of the rollouts that are sampled by their names, and whose tokens can be read."""
+    ticket = judged.group.ticket
+    rows = []
+    for sample, completion in enumerate(judged.group.completions):
+        name = rollout_id(ticket.number, ticket.attempt, sample)
+        if reader is None or not is_audited(name, share) or not completion.logprobs:
+            continue
+        ends = reader.ends(completion.token_ids, completion.text)
+        if ends is not None:
+            weights = list(judged.weights[sample]) if judged.weights else None
+            row = {"rollout_id": name, "ends": ends, "logp": list(completion.logprobs)}
+            rows.append(row | {"weight": weights})
+    return rows
 
 
 def problem_row(problem: Problem) -> Row:
@@ -150,6 +173,18 @@ def _duplicates(judged: JudgedGroup) -> list[str | None]:
         None if one == sample else rollout_id(ticket.number, ticket.attempt, one)
         for sample, one in enumerate(earlier)
     ]
+
+
+def repetition(token_ids: Sequence[int]) -> float | None:
+    """Share of the runs of ``REPEATED`` tokens that were there before. None: it is shorter."""
+    runs = list(zip(*(token_ids[start:] for start in range(REPEATED)), strict=False))
+    return 1 - len(set(runs)) / len(runs) if runs else None
+
+
+def _parts(token_ids: Sequence[int], reader: TokenReader | None) -> Row:
+    thought = None if reader is None else reader.think_tokens(token_ids)
+    answered = None if thought is None else len(token_ids) - thought
+    return {"n_think": thought, "n_answer": answered}
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -87,6 +87,8 @@ class ReplayQueue:
         self._end: int | None = None
         self._open = OpenLease(first=0)
         self._lease: Lease | None = None
+        self._settling: list[tuple[Settlement, asyncio.Future[bool]]] = []
+        """What nobody has begun to write."""
         self._settled_at_us: dict[int, int] = {}
         self._log: ReplayLog | None = None
         self._disk: str | None = None
@@ -177,14 +179,42 @@ class ReplayQueue:
             self._changed.notify_all()
 
     async def settle(self, settlement: Settlement) -> bool:
-        """Keep a judged group. False: another attempt at this ticket is out, or it was settled."""
+        """Keep a judged group. False: another attempt at this ticket is out, or it was settled.
+
+        Whoever comes while another one waits for the disk goes with those who wait as well: one
+        wait for all of them.
+        """
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._settling.append((settlement, answer))
+        await asyncio.sleep(0)  # who is ready as well comes along
         async with self._changed:
-            if not self._ledger.accepts(settlement.ticket, settlement.attempt):
-                return False
-            await self._write(encode_settlement(settlement))
+            if not answer.done():
+                await self._settle_all()
+        return answer.result()
+
+    async def _settle_all(self) -> None:
+        came, self._settling = self._settling, []
+        taken: dict[int, tuple[Settlement, asyncio.Future[bool]]] = {}
+        for settlement, answer in came:
+            is_first = settlement.ticket not in taken
+            if is_first and self._ledger.accepts(settlement.ticket, settlement.attempt):
+                taken[settlement.ticket] = (settlement, answer)
+            else:
+                answer.set_result(False)
+        try:
+            await self._write(*(encode_settlement(one) for one, _ in taken.values()))
+        except TimeoutError as error:  # they have waited as long
+            for _, answer in taken.values():
+                answer.set_exception(TimeoutError(str(error)))
+                answer.exception()  # whoever asked may be gone
+            raise
+        except asyncio.CancelledError:  # of one of them
+            self._settling = [*taken.values(), *self._settling]
+            raise
+        for settlement, answer in taken.values():
             self._settled_at_us[settlement.ticket] = _now_us()
-            self._changed.notify_all()
-        return True
+            answer.set_result(True)
+        self._changed.notify_all()
 
     async def give_up(self, ticket: Ticket, why: str) -> int:
         """A dead letter: nobody can write or judge it. Returns how many there are."""
@@ -308,18 +338,20 @@ class ReplayQueue:
                 f"{self._version}, {len(self._ledger.unsettled())} groups out"
             ) from None
 
-    async def _write(self, record: dict[str, Any]) -> None:
+    async def _write(self, *records: dict[str, Any]) -> None:
         """On disk first, then in memory: what is lost with the process was never promised.
 
         While the disk is full or fails everybody waits, and with them the whole run; not for longer
         than lets the one who waits here speak first.
         """
         assert self._log is not None, "open() comes first"
+        if not records:
+            return
         limit = self._config.cluster.wait_timeout_s / 2
         deadline = time.monotonic() + limit
         while True:
             try:
-                self._log.append(record)
+                self._log.append(*records)
                 break
             except OSError as error:
                 if self._disk is None:
@@ -332,7 +364,8 @@ class ReplayQueue:
                     ) from None
             await asyncio.sleep(DISK_AGAIN_S)
         self._disk = None
-        self._ledger.apply(record)
+        for record in records:
+            self._ledger.apply(record)
 
     def _require_open(self, step: int, epoch: int) -> None:
         if self._lease is None or (self._lease.step, self._lease.epoch) != (step, epoch):

@@ -33,12 +33,13 @@ class ReplayLog:
         self._num_records = 0
         sync(directory)
 
-    def append(self, record: Record) -> None:
-        """On the disk when this returns; nothing of it is there, for a reader, when it raises."""
+    def append(self, *records: Record) -> None:
+        """On the disk when this returns; nothing of them is there, for a reader, when it raises."""
         failpoint("queue.append")
-        numbered = {"seq": self._num_records + 1, **record}
-        self._file.append(_encode(numbered), durable=True)
-        self._num_records += 1
+        numbered = enumerate(records, start=self._num_records + 1)
+        lines = [_encode({"seq": number, **record}) for number, record in numbered]
+        self._file.append(b"".join(lines), durable=True)
+        self._num_records += len(records)
         failpoint("queue.appended")
 
     def close(self) -> None:

@@ -219,8 +219,11 @@ class Fleet:
             )
             return
         for member in active[wanted:]:
+            is_here = member.state == "serving"
             member.state = "leaving"
             member.leave.set()
+            if not is_here:  # it may wait for a node that will never come
+                member.lose("it is not needed any more")
         for _ in range(len(active), wanted):
             taken = {member.seat for member in self.active}
             self._add(seat=next(seat for seat in range(wanted) if seat not in taken))

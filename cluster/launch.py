@@ -2,21 +2,34 @@
 
 import asyncio
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cluster.live import open_live
-from cluster.plan import make_plan, require, with_types
+from cluster.enough import wait_for_room
+from cluster.live import Display, open_live
+from cluster.nodes import Layout, Resources
+from cluster.plan import Plan, fit, make_plan, with_types
 from cluster.prepare import needed_bytes, prepare
-from cluster.ray_session import connect, cores_here, disconnect, require_free_port
+from cluster.ray_session import (
+    connect,
+    cores_here,
+    disconnect,
+    joins_cluster,
+    registered,
+    require_free_port,
+)
 from cluster.run_dir import locate, require_space
 from cluster.train import Job, train
 from configs.processor import computes_bfloat16
 from configs.schema import RunConfig
 
 
-def launch(config: RunConfig, preset: str, *, resume: bool) -> tuple[dict[str, Any], Path]:
-    """Train and return the summary and the run's folder. The folder appears when all is checked."""
+def launch(
+    config: RunConfig, preset: str, *, resume: bool, sources: Mapping[str, str]
+) -> tuple[dict[str, Any], Path]:
+    """Train and return the summary and the run's folder. The folder appears when all is checked.
+    ``sources``: of ``configs.load``."""
     run_dir = locate(config, preset, resume=resume)
     if resume:
         run_dir.hold()
@@ -33,15 +46,14 @@ def launch(config: RunConfig, preset: str, *, resume: bool) -> tuple[dict[str, A
         require_space(run_dir.path, needed_bytes(config, prepared.model_dir))
         try:
             display.progress("starting", "Ray")
-            resources = connect(config)
-            plan = make_plan(config, gpus_seen=resources.gpus, cores=cores_here())
-            require(plan, resources)
-            run_dir.create(config, preset, prepared.fingerprints)
+            connect(config)
+            plan, layout = _find_room(config, display)
+            run_dir.create(config, preset, prepared.fingerprints, sources)
             display.note(f"run directory: {run_dir.path}")
             job = Job(
                 config=with_types(config, plan.device, has_bfloat16=computes_bfloat16()),
                 plan=plan,
-                resources=resources,
+                layout=layout,
                 run_dir=run_dir,
                 prepared=prepared,
                 display=display,
@@ -49,3 +61,15 @@ def launch(config: RunConfig, preset: str, *, resume: bool) -> tuple[dict[str, A
             return asyncio.run(train(job)), run_dir.path
         finally:
             disconnect()
+
+
+def _find_room(config: RunConfig, display: Display) -> tuple[Plan, Layout]:
+    """A cluster may still be growing; a private Ray has what it has."""
+
+    def fitted(resources: Resources) -> tuple[Plan, Layout]:
+        return fit(
+            make_plan(config, gpus_seen=resources.gpus, cores=cores_here()), config, resources
+        )
+
+    patience = config.cluster.resources_timeout_s if joins_cluster(config) else 0.0
+    return wait_for_room(registered, fitted, display.note, patience)

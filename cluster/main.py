@@ -9,8 +9,9 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from cluster import job_commands
 from configs.errors import UserError
-from configs.load import dump, load
+from configs.load import dump, load, sources
 from configs.processor import computes_bfloat16
 from configs.schema import RunConfig
 from configs.secrets import redact, secrets_of
@@ -30,6 +31,9 @@ app = typer.Typer(
 ckpt = typer.Typer(no_args_is_help=True, help="List, verify and remove the checkpoints of a run.")
 app.add_typer(ckpt, name="ckpt")
 
+app.add_typer(job_commands.job, name="job")
+app.command()(job_commands.submit)
+
 RunDir = Annotated[Path, typer.Argument(help="A run directory.")]
 Preset = Annotated[str, typer.Argument(help="A preset's name or a YAML file.")]
 Settings = Annotated[
@@ -43,16 +47,28 @@ def train(
     preset: Preset,
     settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run name=….")] = False,
+    resume_or_start: Annotated[
+        bool, typer.Option("--resume-or-start", help="The same if there is one, else begin it.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan; start nothing.")
     ] = False,
+    on: Annotated[
+        str | None, typer.Option(help="With --dry-run: nodes to plan for, such as 2x8:H100+1x0/16.")
+    ] = None,
 ) -> None:
     """Train a model on its own answers that are right and short enough."""
     config = load(preset, settings or [])
+    if on is not None and not dry_run:
+        raise UserError("--on is for --dry-run: a run takes the nodes that Ray has")
     if dry_run:
-        _print_plan(config)
+        _print_plan(config, on)
         return
-    _train(config, preset, resume=resume)
+    if resume_or_start:
+        from cluster.run_dir import holds_run  # noqa: PLC0415  only then
+
+        resume = resume or holds_run(config)
+    _train(config, preset, resume=resume, given=sources(preset, settings or []))
 
 
 @app.command()
@@ -90,10 +106,26 @@ def pipeline(
 @app.command()
 def demo() -> None:
     """Train the made model for a few minutes and show what became of it."""
-    summary, run_dir = _train(load("tiny", []), "demo", resume=False)
+    summary, run_dir = _train(load("tiny", []), "demo", resume=False, given=sources("tiny", []))
     from cluster.before_after import show  # noqa: PLC0415  rich is not for a typo
 
     show(summary, run_dir)
+
+
+@app.command("demo-data")
+def demo_data(
+    folder: Annotated[Path, typer.Argument(help="The run directory to write; must not exist.")],
+    rollouts: Annotated[int, typer.Option(help="About how many.")] = 20_000,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same rows.")] = 0,
+    hostile: Annotated[
+        bool, typer.Option("--hostile", help="With texts that attack a page which trusts them.")
+    ] = False,
+) -> None:
+    """Write a run that nobody ran, marked as synthetic: for tests and screenshots of the page."""
+    from dashboard.demo.write import write_demo  # noqa: PLC0415  only this command needs it
+
+    write_demo(folder, rollouts, seed=seed, hostile=hostile, report=_say)
+    typer.echo(f"wrote {folder}, a synthetic run")
 
 
 @app.command("eval")
@@ -225,6 +257,58 @@ def scale(
 
 
 @app.command()
+def dashboard(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories, or a folder of them.")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(help="8421, else the next free one.")] = None,
+    token: Annotated[bool, typer.Option("--token", help="Ask for a token here as well.")] = False,
+    token_file: Annotated[Path | None, typer.Option(help="A file with the token.")] = None,
+    unsafe_no_auth: Annotated[
+        bool, typer.Option("--unsafe-no-auth", help="Let everybody in who can reach the host.")
+    ] = False,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="A name under which a browser may call it.")
+    ] = None,
+    root_path: Annotated[str, typer.Option(help="Prefix that a proxy does not strip.")] = "",
+    memory_gib: Annotated[float, typer.Option(help="Memory for the rows of a run.")] = 1.0,
+    no_sql: Annotated[bool, typer.Option("--no-sql", help="Answer no SQL.")] = False,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Open no browser.")] = False,
+) -> None:
+    """Show runs in a browser, while they train and after: docs/dashboard.md."""
+    from dashboard.server.serve import Wanted, serve  # noqa: PLC0415  only this command needs it
+
+    serve(
+        Wanted(
+            runs=runs,
+            host=host,
+            port=port,
+            root_path=root_path,
+            token=token,
+            token_file=token_file,
+            unsafe_no_auth=unsafe_no_auth,
+            allow_host=allow_host or [],
+            memory_gib=memory_gib,
+            no_sql=no_sql,
+            no_open=no_open,
+        )
+    )
+
+
+@app.command()
+def query(
+    run: RunDir,
+    question: Annotated[str, typer.Argument(help="One SELECT, such as: SELECT * FROM evals")],
+    as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+) -> None:
+    """Ask a run in SQL: its rollouts, fates, texts, problems and evaluations."""
+    from cluster.query import query as ask  # noqa: PLC0415  only this command needs it
+
+    form = "json" if as_json else "csv" if as_csv else "table"
+    typer.echo(ask(run, question, form, _say))
+
+
+@app.command()
 def check(run: RunDir, as_json: Json = False) -> None:
     """Prove from its files that a run lost nothing, doubled nothing and trained nothing too old."""
     from cluster.check import check as account  # noqa: PLC0415  only this command needs it
@@ -285,6 +369,7 @@ def _commands() -> list[str]:
         "train",
         "pipeline",
         "demo",
+        "demo-data",
         "eval",
         "compare",
         "validate",
@@ -294,15 +379,21 @@ def _commands() -> list[str]:
         "replay",
         "confounders",
         "scale",
+        "dashboard",
+        "query",
         "check",
         "ckpt",
+        "submit",
+        "job",
     ]
 
 
-def _train(config: RunConfig, preset: str, *, resume: bool) -> tuple[dict[str, Any], Path]:
+def _train(
+    config: RunConfig, preset: str, *, resume: bool, given: dict[str, str]
+) -> tuple[dict[str, Any], Path]:
     from cluster.launch import launch  # noqa: PLC0415  heavy
 
-    return _stopping_plainly(lambda: launch(config, preset, resume=resume))
+    return _stopping_plainly(lambda: launch(config, preset, resume=resume, sources=given))
 
 
 def _stopping_plainly(work: Callable[[], T]) -> T:
@@ -325,18 +416,24 @@ def _failing_plainly(work: Callable[[], T]) -> T:
         raise typer.Exit(_failed(error, 1)) from None
 
 
-def _print_plan(config: RunConfig) -> None:
+def _print_plan(config: RunConfig, on: str | None) -> None:
     from cluster.memory import memory_lines  # noqa: PLC0415
-    from cluster.plan import batch_arithmetic, make_plan, with_types  # noqa: PLC0415
-    from cluster.ray_session import cores_here, gpus_here  # noqa: PLC0415  heavy
+    from cluster.nodes import parse_shape  # noqa: PLC0415
+    from cluster.plan import batch_arithmetic, fit, make_plan, with_types  # noqa: PLC0415
+    from cluster.ray_session import cores_here, this_machine  # noqa: PLC0415  heavy
 
-    plan = make_plan(config, gpus_seen=gpus_here(), cores=cores_here())
+    resources = this_machine(config) if on is None else parse_shape(on)
+    cores = cores_here() if on is None else ()
+    plan = make_plan(config, gpus_seen=resources.gpus, cores=cores)
     config = with_types(config, plan.device, has_bfloat16=computes_bfloat16())
+    plan, layout = fit(plan, config, resources)
     typer.echo(dump(config))
-    typer.echo(f"# placement on {plan.device}")
+    typer.echo(f"# placement on {plan.device}: {resources}")
+    for line in layout.draw():
+        typer.echo(f"#   {line}")
     for place in plan.places:
-        cores = f"  cores {','.join(map(str, place.cores))}" if place.cores else ""
-        typer.echo(f"#   {place.name:12} {place.cpus:g} CPU  {place.gpus:g} GPU{cores}")
+        if place.cores:
+            typer.echo(f"#   {place.name} on cores {','.join(map(str, place.cores))}")
     for line in [*batch_arithmetic(config), *memory_lines(config, plan.device)]:
         typer.echo(f"# {line}")
 

@@ -25,7 +25,7 @@ from cluster.pipeline_report import Done, write_report
 from cluster.run_dir import RunDirError, replace_file
 from cluster.stage_data import Part, deal, seen_by_both, write
 from configs.errors import UserError
-from configs.load import ConfigError, load_layers
+from configs.load import ConfigError, leaves, load_layers
 from configs.pipeline import PipelineConfig, validate_pipeline
 from configs.run_files import RUN, SUMMARY
 from configs.schema import RunConfig
@@ -216,7 +216,8 @@ def _run(stage: Stage, config: RunConfig, folder: Path, launch: Launch) -> dict[
     has_begun = (folder / RUN).is_file()
     if folder.exists() and not has_begun:
         shutil.rmtree(folder)  # it died before it was a run
-    summary, _ = launch(config, stage.recipe, resume=has_begun)
+    given = dict.fromkeys(leaves(config.model_dump(exclude_defaults=True)), "pipeline")
+    summary, _ = launch(config, stage.recipe, resume=has_begun, sources=given)
     return summary
 
 

@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import ray
 from ray.exceptions import AuthenticationError
 
 from cluster import ray_auth
-from cluster.plan import Plan, Resources
+from cluster.nodes import Node, Resources
+from cluster.plan import Plan
 from cluster.ray_job import is_ray_job
+from cluster.spawn import ACCELERATOR
 from configs.errors import UserError
 from configs.failpoints import FIRED_DIR, SPECS
 from configs.schema import RunConfig
@@ -33,14 +36,43 @@ def connect(config: RunConfig) -> Resources:
         _join(config.cluster.address or "auto", quiet)
     else:
         ray_auth.lock_private(os.environ)
-        # Logical CPUs: on two cores an engine and a few learner ranks may well share, and so may
-        # the engines that ``laconic scale`` adds, up to one more for every core.
-        parts = config.engine.num_engines + config.learner.world_size
-        cpus = parts + (os.cpu_count() or 1)
+        cpus = int(this_machine(config).cpus)
         ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
         ray_auth.require_locked(os.environ)
-    there = ray.cluster_resources()
-    return Resources(cpus=there.get("CPU", 0.0), gpus=there.get("GPU", 0.0))
+    return registered()
+
+
+def registered() -> Resources:
+    """The nodes that Ray has just now, in the order of their names."""
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    names = Counter(node["NodeManagerHostname"] for node in alive)
+    nodes = [
+        Node(
+            name=_name(node, is_alone=names[node["NodeManagerHostname"]] == 1),
+            id=node["NodeID"],
+            cpus=node["Resources"].get("CPU", 0.0),
+            gpus=node["Resources"].get("GPU", 0.0),
+            accelerator=_accelerator(node["Resources"]),
+        )
+        for node in alive
+    ]
+    free = ray.available_resources()
+    return Resources(
+        nodes=tuple(sorted(nodes, key=lambda node: node.name)),
+        free_cpus=free.get("CPU", 0.0),
+        free_gpus=free.get("GPU", 0.0),
+    )
+
+
+def _name(node: dict[str, Any], *, is_alone: bool) -> str:
+    """Several Rays on one machine are told apart by their ids."""
+    host = node["NodeManagerHostname"]
+    return host if is_alone else f"{host}/{node['NodeID'][:6]}"
+
+
+def _accelerator(resources: dict[str, float]) -> str | None:
+    kinds = [key.removeprefix(ACCELERATOR) for key in resources if key.startswith(ACCELERATOR)]
+    return kinds[0] if kinds else None
 
 
 def _join(address: str, quiet: dict[str, Any]) -> None:
@@ -97,6 +129,16 @@ def _no_ray(address: str) -> UserError:
 
 def disconnect() -> None:
     ray.shutdown()
+
+
+def this_machine(config: RunConfig) -> Resources:
+    """What a private Ray has here, asked without starting one.
+
+    CPUs are only counted: on two cores an engine and a few learner ranks may well share, and so may
+    the engines that ``laconic scale`` adds, up to one more for every core.
+    """
+    parts = config.engine.num_engines + config.learner.world_size
+    return Resources.one(float(parts + (os.cpu_count() or 1)), gpus_here())
 
 
 def gpus_here() -> float:

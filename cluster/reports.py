@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from actors.temperature import entropy_of
 from cluster.judge_alarm import JudgeAlarm
 from cluster.live import Display
+from cluster.metrics import Metrics
 from cluster.neighbours import Loaded, StepTimes
 from cluster.tracker import Tracker
 from configs.schema import RunConfig
@@ -29,6 +31,7 @@ class Reports:
         judges: Any,
         display: Display,
         tracker: Tracker,
+        metrics: Metrics,
         seconds_before: float,
     ) -> None:
         self._config = config
@@ -40,6 +43,7 @@ class Reports:
         self._judge_alarm = JudgeAlarm()
         self._display = display
         self._tracker = tracker
+        self._metrics = metrics
         self._started = time.monotonic() - seconds_before
         self._sync: dict[str, float] = {}
         self._written = (time.monotonic(), 0)
@@ -79,6 +83,7 @@ class Reports:
             "stale": lease.num_stale,
             "equal": lease.num_equal,
             "mean_tokens": lease.written_tokens / max(1, lease.num_written),
+            "entropy": entropy_of(lease.groups),
             "accepted_tokens_mean": lease.accepted_tokens / max(1, lease.num_accepted),
             "lag_max": lease.max_lag,
             "generated_tokens_per_s": self._rate(counts.generated_tokens),
@@ -98,6 +103,7 @@ class Reports:
         }
         self._display.step({**row, "reasons": lease.reasons})
         self._tracker.step(row, lease.step + 1)
+        self._metrics.step(row, lease.reasons)
         rejected = {f"rejected_{reason}": count for reason, count in lease.reasons.items()}
         await self._recorder.step({**row, **rejected})
 
@@ -110,6 +116,7 @@ class Reports:
             "prepare_s": slowest.prepare_s if slowest else 0.0,
         }
         self._sync = times | {"bytes": weights.num_bytes}
+        self._metrics.synced(weights.version, times["seconds"], weights.num_bytes)
         await self._recorder.event(
             "published",
             version=weights.version,
@@ -135,6 +142,7 @@ class Reports:
             "engines": self.engines(),
             "disk": disk,
         }
+        self._metrics.state(self._state)
         await self._recorder.state(self._state)
 
     @property
@@ -151,6 +159,7 @@ class Reports:
 
     async def changed(self, kind: str, note: str, **fields: Any) -> None:
         self._display.note(note)
+        self._metrics.happened(kind)
         await self._recorder.event(kind, **fields)
 
     async def _heed_disk(self, disk: str | None) -> None:
@@ -179,6 +188,7 @@ class Reports:
         self._tracker.step(
             {f"eval/{k}": v for k, v in summary.items() if isinstance(v, float)}, summary["version"]
         )
+        self._metrics.evaluated(label, summary)
         await self._recorder.event("evaluated", label=label, **summary)
 
     async def looked(self, look: Look, what_next: str) -> None:

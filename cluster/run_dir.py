@@ -14,15 +14,21 @@ from actors.one_writer import InUse, hold
 from cluster.ray_job import is_ray_job
 from configs.errors import UserError
 from configs.load import dump, load_resolved
-from configs.run_files import RESOLVED, RUN, STATE, SUMMARY
+from configs.run_files import RESOLVED, RUN, SOURCES, STATE, SUMMARY
 from configs.schema import RunConfig
 from configs.secrets import redact, redact_values, secrets_of
 
-MAY_CHANGE = ("steps", "debug", "runs_dir", "name", "checkpoint", "recorder", "wandb", "cluster")
+MAY_CHANGE = (
+    *("steps", "debug", "runs_dir", "name"),
+    *("checkpoint", "recorder", "dashboard", "wandb", "cluster"),
+)
 """Keys and sections that a resumed run may set anew; the rest decides what is learned."""
 
 SHARDING = ("world_size", "zero_stage", "offload_optimizer")
 """Of ``learner``: who computes it, which changes no more than the rounding."""
+
+ENGINES = ("num_engines", "min_engines", "max_engines")
+"""Of ``engine``: they come and go while a run goes on as well."""
 
 
 class RunDirError(UserError):
@@ -65,9 +71,14 @@ class RunDir:
                 )
 
     def create(
-        self, config: RunConfig, preset: str, fingerprints: Mapping[str, str] | None = None
+        self,
+        config: RunConfig,
+        preset: str,
+        fingerprints: Mapping[str, str] | None = None,
+        sources: Mapping[str, str] | None = None,
     ) -> None:
-        """Write what is to run. A resumed run adds a start to its ``run.json``."""
+        """Write what is to run, and where its settings are from. A resumed run adds a start to its
+        ``run.json``."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self.hold()
@@ -79,9 +90,14 @@ class RunDir:
             run = {"name": self.path.name, "preset": preset, "starts": starts}
             run |= {"fingerprints": dict(fingerprints or {})}
             replace_file(self.path / RESOLVED, dump(config))
+            replace_file(self.path / SOURCES, json.dumps(dict(sources or {}), indent=1))
             replace_file(self.path / RUN, json.dumps(run, indent=1))
         except OSError as error:
             raise RunDirError(f"cannot write the run directory {self.path}: {error}") from error
+
+    def show_page(self, url: str) -> None:
+        """Who reads ``run.json`` finds the page there."""
+        replace_file(self.path / RUN, json.dumps(self._read(RUN) | {"dashboard": url}, indent=1))
 
     def seconds_before(self) -> float:
         """Wall time of this run's earlier processes, as far as they could still tell."""
@@ -109,15 +125,26 @@ class RunDir:
             return {}
 
 
-def locate(config: RunConfig, preset: str, *, resume: bool) -> RunDir:
-    """Where the run lives. Nothing is written yet."""
+def holds_run(config: RunConfig) -> bool:
+    """Whether the run of this name has begun; it needs a name."""
+    if config.name is None:
+        raise RunDirError("--resume-or-start needs name=… : which run it is")
+    return (_runs(config) / config.name / RUN).is_file()
+
+
+def _runs(config: RunConfig) -> Path:
     runs = Path(config.runs_dir).expanduser()
     if not runs.is_absolute() and is_ray_job():
-        runs = Path.home() / "laconic" / runs  # a job's working directory goes with the job
+        return Path.home() / "laconic" / runs  # a job's working directory goes with the job
+    return runs
+
+
+def locate(config: RunConfig, preset: str, *, resume: bool) -> RunDir:
+    """Where the run lives. Nothing is written yet."""
     if resume and config.name is None:
         raise RunDirError("--resume needs name=… : which run under runs_dir is to go on")
     name = config.name or f"{Path(preset).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-    path = (runs / name).resolve()
+    path = (_runs(config) / name).resolve()
     exists = (path / RUN).is_file()
     if resume and not exists:
         raise RunDirError(f"{path} holds no run to resume; leave --resume out to start it")
@@ -143,8 +170,11 @@ def _require_same(config: RunConfig, before: RunConfig) -> None:
     # What looked like a secret was written down without it, so it cannot be told apart now.
     known = secrets_of(os.environ)
     old, new = (redact_values(each.model_dump(mode="json"), known) for each in (before, config))
-    for key in SHARDING:
-        del old["learner"][key], new["learner"][key]
+    for each in (old, new):
+        for key in SHARDING:
+            del each["learner"][key]
+        for key in ENGINES:
+            del each["engine"][key]
     for key in old:
         if key not in MAY_CHANGE and old[key] != new[key]:
             where, was, now = _difference(key, old[key], new[key])

@@ -11,11 +11,22 @@ from typing import Any
 from actors.engine import make_vllm_engine
 from actors.judges import Judges
 from cluster.learner_group import LearnerGroup
-from cluster.plan import Place, Plan, Resources, engine_place, require, with_engines
+from cluster.nodes import Layout
+from cluster.plan import Place, Plan, engine_place, require, with_engines
 from cluster.prepare import Prepared
-from cluster.ray_session import actor_environment
+from cluster.ray_session import actor_environment, registered
 from cluster.run_dir import RunDir
-from cluster.spawn import Revival, kill, processes, spawn
+from cluster.spawn import (
+    Revival,
+    are_alive,
+    kill,
+    node_here,
+    node_of_turn,
+    processes,
+    release,
+    reserve,
+    spawn,
+)
 from configs.schema import RunConfig
 
 CLOSE_S = 20
@@ -70,16 +81,30 @@ class Stage:
     decodes: bool = False
     """Engines take ``Sampling.decoding``: never those of a training run."""
 
-    def place(self, where: Place, class_path: str, *args: Any, revive: str | None = None) -> Any:
+    def place(
+        self,
+        where: Place,
+        class_path: str,
+        *args: Any,
+        revive: str | None = None,
+        node: str | None = None,
+        bundle: Any = None,
+    ) -> Any:
         """``revive``: asked of the object when its process died and another one took its place."""
         cluster = self.config.cluster
+        if where.turn is not None:
+            node = node_of_turn(where.turn)
+        elif where.with_driver:
+            node = node_here()
         return spawn(
             class_path,
             *args,
             name=where.name,
             num_cpus=where.cpus,
             num_gpus=where.gpus,
-            turn=where.turn,
+            accelerator=where.accelerator,
+            node=node,
+            bundle=bundle,
             cores=where.cores,
             environment=actor_environment(self.config, self.plan),
             log_dir=self.log_dir,
@@ -97,7 +122,16 @@ class Stage:
             ]
         )
 
-    def place_generator(self, number: int, seat: int, model_dir: str, judges: Judges) -> Any:
+    def place_generator(
+        self,
+        number: int,
+        seat: int,
+        model_dir: str,
+        judges: Judges,
+        *,
+        node: str | None = None,
+        bundle: Any = None,
+    ) -> Any:
         config, where = self.config, engine_place(self.plan, number, seat=seat)
         make_engine = partial(
             make_vllm_engine,
@@ -116,27 +150,71 @@ class Stage:
         # What computes is a child, which pins itself; what collects may be anywhere.
         anywhere = replace(where, cores=())
         arguments = (where.name, make_engine, judges, config)
-        return self.place(anywhere, "actors.generator:Generator", *arguments)
+        generator = "actors.generator:Generator"
+        return self.place(anywhere, generator, *arguments, node=node, bundle=bundle)
 
     def place_generators(self, model_dir: str, judges: Judges) -> list[Any]:
+        """Of an evaluation, which has no learner to keep room for."""
         count = len(self.plan.engines)
         return [self.place_generator(i, i, model_dir, judges) for i in range(count)]
+
+
+class Seats:
+    """What is reserved for the learner, and for engines that share its GPUs."""
+
+    def __init__(self, plan: Plan, layout: Layout) -> None:
+        self._plan = plan
+        self._layout = layout
+        self._nodes = layout.learner_nodes
+        self._group = reserve(layout.learner, layout.learner_nodes)
+
+    def of_rank(self, index: int) -> tuple[Any, int]:
+        return self._group, index
+
+    def of_engine(self, seat: int) -> tuple[Any, int] | None:
+        """None: it has a GPU of its own."""
+        return (self._group, seat) if self._plan.shares_gpus else None
+
+    def node_of_engine(self, seat: int) -> str | None:
+        """Where it begins; who comes later goes where there is room."""
+        nodes = self._layout.engine_nodes
+        return nodes[seat].id if seat < len(nodes) else None
+
+    def renew(self) -> None:
+        """For a learner that starts again: elsewhere, when a node of its is gone."""
+        if are_alive(self._nodes):
+            return
+        release(self._group)
+        self._nodes = ()
+        self._group = reserve(self._layout.learner, None)
 
 
 class Staff:
     """Starts engines and ends them while the run goes on; knows whose process may be there."""
 
-    def __init__(self, stage: Stage, resources: Resources, model_dir: str, judges: Judges) -> None:
+    def __init__(self, stage: Stage, seats: Seats, model_dir: str, judges: Judges) -> None:
         self._stage = stage
-        self._resources = resources
+        self._seats = seats
         self._model_dir = model_dir
         self._judges = judges
-        self.engines = stage.place_generators(model_dir, judges)
+        self.engines = [
+            self._place(i, i, node=seats.node_of_engine(i)) for i in range(len(stage.plan.engines))
+        ]
 
     def hire(self, number: int, seat: int) -> Any:
-        engine = self._stage.place_generator(number, seat, self._model_dir, self._judges)
+        engine = self._place(number, seat)
         self.engines.append(engine)
         return engine
+
+    def _place(self, number: int, seat: int, *, node: str | None = None) -> Any:
+        return self._stage.place_generator(
+            number,
+            seat,
+            self._model_dir,
+            self._judges,
+            node=node,
+            bundle=self._seats.of_engine(seat),
+        )
 
     async def pid(self, engine: Any) -> int:
         (pid,) = (await processes([engine])).values()
@@ -150,11 +228,11 @@ class Staff:
         self.engines.remove(engine)
 
     def require_room(self, engines: int) -> None:
-        require(with_engines(self._stage.plan, engines), self._resources)
+        require(with_engines(self._stage.plan, engines), registered())
 
 
 def spawn_all(
-    config: RunConfig, plan: Plan, resources: Resources, run_dir: RunDir, prepared: Prepared
+    config: RunConfig, plan: Plan, layout: Layout, run_dir: RunDir, prepared: Prepared
 ) -> Actors:
     """Every part of a training run. The slow ones first: their processes start while others do."""
     stage = Stage(config=config, plan=plan, log_dir=run_dir.path / "logs")
@@ -163,6 +241,7 @@ def spawn_all(
         "actors.recorder:Recorder",
         str(run_dir.path),
         config.recorder,
+        prepared.model_dir,
         revive="start",
     )
     queue = stage.place(
@@ -175,12 +254,21 @@ def spawn_all(
         revive="start_again",
     )
     judges = stage.place_judges(queue, recorder, keep_rejected=prepared.keep_rejected)
-    staff = Staff(stage, resources, prepared.model_dir, judges)
+    seats = Seats(plan, layout)
+    staff = Staff(stage, seats, prepared.model_dir, judges)
     models = (prepared.model_dir, prepared.teacher_dir)
 
     def place_ranks() -> list[Any]:
+        seats.renew()
+        arguments = (config, queue, *models)
         return [
-            stage.place(where, "learner.trainer:LearnerRank", index, config, queue, *models)
+            stage.place(
+                where,
+                "learner.trainer:LearnerRank",
+                index,
+                *arguments,
+                bundle=seats.of_rank(index),
+            )
             for index, where in enumerate(plan.ranks)
         ]
 

@@ -8,7 +8,7 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,9 +16,11 @@ from typing import Any
 
 import ray
 from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from actors.engine import EngineDied
+from cluster.nodes import Bundle, Node
 from configs.errors import LeaseLost, PartDied
 from configs.secrets import RedactingFormatter, secrets_of
 from verifiers.parent import die_with_parent
@@ -28,6 +30,14 @@ BACK_OFF_S = 1.0
 """Before a part that died starts again."""
 
 ASK_AGAIN_S = 0.2
+
+NODE_ID = "ray.io/node-id"
+
+ACCELERATOR = "accelerator_type:"
+"""What Ray calls its resource of a node with such GPUs, before their name."""
+
+SOME = 0.001
+"""Of that resource, of which every such node has one: it only has to be there."""
 
 
 class ActorFailed(RuntimeError):
@@ -155,20 +165,35 @@ def spawn(
     name: str,
     num_cpus: float,
     num_gpus: float = 0,
-    turn: int | None = None,
+    accelerator: str | None = None,
+    node: str | None = None,
+    bundle: tuple[PlacementGroup, int] | None = None,
     cores: tuple[int, ...] = (),
     environment: dict[str, str] | None = None,
     log_dir: Path | None = None,
     revival: Revival | None = None,
 ) -> Any:
     """``spawn("actors.replay:ReplayQueue", …)``: the object, in a process of its own, on these
-    ``cores`` of its node when there are any."""
+    ``cores`` of its node when there are any.
+
+    It goes into the ``bundle`` that was reserved for it, else to this ``node`` while that lives,
+    else wherever there is room.
+    """
     actor_name = f"{name}.{uuid.uuid4().hex}"
     options: dict[str, Any] = {"name": actor_name, "num_cpus": num_cpus, "num_gpus": num_gpus}
     if revival is not None:
         options["max_restarts"] = revival.times
-    if turn is not None:
-        options["scheduling_strategy"] = _node_of(turn)
+    if accelerator is not None and num_gpus:
+        options["resources"] = {ACCELERATOR + accelerator: SOME}
+    if bundle is not None:
+        group, index = bundle
+        options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(
+            group, placement_group_bundle_index=index
+        )
+    elif node is not None:
+        # Neither Ray's SPREAD nor a soft affinity keeps actors apart that ask for no CPU.
+        options["label_selector"] = {NODE_ID: node}
+        options["fallback_strategy"] = [{"label_selector": {}}]
     actor = ray.remote(runtime_env={"env_vars": environment or {}}, **options)(Hosted)
     log_folder, revive = str(log_dir) if log_dir else None, revival.method if revival else None
     handle = actor.remote(name, log_folder, cores, revive, class_path, args)
@@ -177,10 +202,42 @@ def spawn(
     return remote
 
 
-def _node_of(turn: int) -> NodeAffinitySchedulingStrategy:
-    """Neither Ray's SPREAD nor a soft affinity keeps actors apart that ask for no CPU."""
+def node_of_turn(turn: int) -> str:
+    """The nodes that are there take turns."""
     nodes = sorted(node["NodeID"] for node in ray.nodes() if node["Alive"])
-    return NodeAffinitySchedulingStrategy(nodes[turn % len(nodes)], soft=False)
+    return nodes[turn % len(nodes)]
+
+
+def node_here() -> str:
+    """This process's own."""
+    return ray.get_runtime_context().get_node_id()
+
+
+def reserve(bundles: Sequence[Bundle], nodes: Sequence[Node] | None) -> PlacementGroup:
+    """All of them or, for now, none; on these nodes, or close together wherever Ray finds room.
+    Returns at once: who is placed in it waits."""
+    selectors = None if nodes is None else [{NODE_ID: node.id} for node in nodes]
+    return placement_group(
+        [_resources(bundle) for bundle in bundles],
+        strategy="PACK",
+        bundle_label_selector=selectors,  # pyright: ignore[reportArgumentType]  None is its default
+    )
+
+
+def are_alive(nodes: Sequence[Node]) -> bool:
+    alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+    return {node.id for node in nodes} <= alive
+
+
+def release(group: PlacementGroup) -> None:
+    remove_placement_group(group)
+
+
+def _resources(bundle: Bundle) -> dict[str, float]:
+    asked = {"CPU": bundle.cpus, "GPU": bundle.gpus}
+    if bundle.accelerator is not None and bundle.gpus:
+        asked[ACCELERATOR + bundle.accelerator] = SOME * len(bundle.parts)
+    return {name: amount for name, amount in asked.items() if amount}
 
 
 async def processes(remotes: Iterable[Any]) -> dict[str, int]:

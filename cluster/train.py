@@ -13,13 +13,18 @@ from typing import Any
 from actors.curriculum import Curriculum
 from actors.replay import Opened
 from cluster.checkpoint import CURRICULUM, Checkpoint, CheckpointStore, TrainState
+from cluster.elastic import Elastic
 from cluster.fleet import Fleet
 from cluster.guarded import Guarded
 from cluster.live import Display
 from cluster.loop import Parts, run, within
+from cluster.metrics import Metrics
 from cluster.neighbours import LearnerLost
-from cluster.plan import Plan, Resources
+from cluster.nodes import Layout
+from cluster.page import Page, is_wanted
+from cluster.plan import Plan
 from cluster.prepare import Prepared
+from cluster.ray_session import registered
 from cluster.reports import Reports
 from cluster.run_dir import RunDir
 from cluster.scale import Control
@@ -39,7 +44,7 @@ class Job:
 
     config: RunConfig
     plan: Plan
-    resources: Resources
+    layout: Layout
     run_dir: RunDir
     prepared: Prepared
     display: Display
@@ -47,10 +52,12 @@ class Job:
 
 async def train(job: Job) -> dict[str, Any]:
     """The whole run; returns what ``summary.json`` holds. Ray is connected already."""
-    actors = spawn_all(job.config, job.plan, job.resources, job.run_dir, job.prepared)
+    actors = spawn_all(job.config, job.plan, job.layout, job.run_dir, job.prepared)
     tracker = Tracker(
         job.config.wandb, job.run_dir.path, job.run_dir.path.name, job.config.model_dump()
     )
+    page = Page(job.config.dashboard, job.run_dir, job.display)
+    staying = asyncio.create_task(page.stay()) if is_wanted(job.config) else None
     try:
         tracker.start()
         return await Run(job, actors, tracker).go()
@@ -60,6 +67,9 @@ async def train(job: Job) -> dict[str, Any]:
     finally:
         await actors.close()
         tracker.close()
+        if staying is not None:
+            staying.cancel()
+            page.close()
 
 
 RETRY_SAVE = 4
@@ -95,6 +105,7 @@ class Run:
             judges=actors.judges,
             display=job.display,
             tracker=tracker,
+            metrics=Metrics(job.run_dir.path.name),
             seconds_before=job.run_dir.seconds_before() if job.run_dir.is_resumed else 0.0,
         )
         self._fleet = Fleet(job.config, actors.staff, self._reports, actors.generators)
@@ -134,7 +145,12 @@ class Run:
             evaluate=self._evaluate,
             guard=self._guarded,
             look=self._supervisor.look,
-            wanted_engines=Control(self._job.run_dir.path).wanted_engines,
+            wanted_engines=Elastic(
+                self._config,
+                self._job.plan,
+                Control(self._job.run_dir.path).wanted_engines,
+                registered,
+            ).wanted_engines,
         )
         _stop_on_signal(parts.stop, self._job.display)
         self._reports.phase = "training"
@@ -195,6 +211,7 @@ class Run:
             "started",
             boot=boot,
             step=start,
+            parameters=started[2].num_parameters,
             reissued=len(opened.unsettled),
             processes={"driver": os.getpid(), **await processes(actors.parts)},
         )

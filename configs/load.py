@@ -57,12 +57,13 @@ def recipe_names() -> list[str]:
 def load(preset: str, arguments: list[str]) -> RunConfig:
     """``load("tiny", ["rlvr", "steps=5", "more.yaml"])``: preset, environment, then the
     arguments, each a recipe, a file or a pair."""
-    return validate(_merged([_from_argument(argument) for argument in arguments], preset))
+    return validate(_container([layer for _, layer in _layers(preset, arguments)]))
 
 
 def load_layers(preset: str, layers: Sequence[str | Mapping[str, Any]]) -> RunConfig:
     """The same with presets, recipes or files, and values as they are, instead of pairs."""
-    return validate(_merged([_layer(layer) for layer in layers], preset))
+    named = _layers(preset, [])
+    return validate(_container([*(layer for _, layer in named), *map(_layer, layers)]))
 
 
 def read_values(path: Path, arguments: list[str]) -> Any:
@@ -80,10 +81,6 @@ def read_values(path: Path, arguments: list[str]) -> Any:
     return _container([_read_file(path), pairs])
 
 
-def _merged(layers: list[DictConfig], preset: str) -> Any:
-    return _container([_read_all(_preset_path(preset)), _from_environment(os.environ), *layers])
-
-
 def _container(layers: list[DictConfig]) -> Any:
     try:
         merged = OmegaConf.to_container(
@@ -98,6 +95,16 @@ def _container(layers: list[DictConfig]) -> Any:
 
 def _layer(what: str | Mapping[str, Any]) -> DictConfig:
     return _read_all(find_file(what)) if isinstance(what, str) else OmegaConf.create(dict(what))
+
+
+def sources(preset: str, arguments: list[str]) -> dict[str, str]:
+    """Where ``load`` has each value from that somebody gave: the file's name, ``environment`` or
+    ``command line``. A key that is not in it has its default."""
+    found: dict[str, str] = {}
+    for source, layer in _layers(preset, arguments):
+        for key in leaves(OmegaConf.to_container(layer)):
+            found[key] = source
+    return found
 
 
 def load_judge(arguments: list[str]) -> JudgeConfig:
@@ -164,6 +171,25 @@ def section_of(field: FieldInfo) -> type[BaseModel] | None:
 def is_settable(field: FieldInfo) -> bool:
     """It has a value of its own, if only None in place of a section."""
     return section_of(field) is not field.annotation
+
+
+def _layers(preset: str, arguments: list[str]) -> list[tuple[str, DictConfig]]:
+    """What is composed, each with its name; the later wins."""
+    path = _preset_path(preset)
+    layers = [(path.name, _read_all(path)), ("environment", _from_environment(os.environ))]
+    for argument in arguments:
+        source = "command line" if "=" in argument else Path(argument).name
+        layers.append((source, _from_argument(argument)))
+    return layers
+
+
+def leaves(values: Any, prefix: str = "") -> Iterator[str]:
+    """``{"a": {"b": 1}}`` has ``a.b``; a list is one value."""
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
 
 
 def _preset_path(preset: str) -> Path:

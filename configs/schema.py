@@ -139,6 +139,14 @@ class EngineConfig(Section):
     num_engines: int = Field(default=1, gt=0)
     """vLLM engines that write rollouts, each in its own process."""
 
+    min_engines: int | None = Field(default=None, gt=0)
+    """Engines without which a run does not start, where the cluster has no room for more. None:
+    ``num_engines``."""
+
+    max_engines: int | None = Field(default=None, gt=0)
+    """Engines that a run grows to while the cluster has room, and shrinks from when nodes leave.
+    None: ``num_engines`` and no more; ``laconic scale`` changes it by hand."""
+
     dtype: Literal["auto", "bfloat16", "float32", "float16"] = "auto"
     """Type of the engine's weights; published weights are cast to it. ``auto``: bfloat16, and
     float32 on a CPU that only imitates bfloat16, where that takes many times as long."""
@@ -394,6 +402,22 @@ class RecorderConfig(Section):
     text: Literal["all", "none"] = "all"
     """Keep the text of every rollout, rejected ones included."""
 
+    tokens_share: float = Field(default=0.02, ge=0, le=1)
+    """Share of the rollouts of which every token is kept, with its log-probability."""
+
+
+class DashboardConfig(Section):
+    enabled: bool | None = None
+    """Show the run on a page while it trains, in a process of its own that nothing waits for. None:
+    where Ray is private to the run, so neither in a Ray job nor on a cluster that it joined."""
+
+    host: str = "127.0.0.1"
+    """Address that the page listens on. Any other than this machine's own needs a token, which the
+    page makes: docs/dashboard.md."""
+
+    port: int | None = Field(default=None, gt=0, lt=65536)
+    """Its port. None: 8421, or the next free one."""
+
 
 class WandbConfig(Section):
     mode: Literal["online", "offline", "disabled"] = "disabled"
@@ -411,6 +435,20 @@ class ClusterConfig(Section):
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where engines and learner run. ``auto``: GPUs when torch sees one."""
+
+    placement: Literal["separate", "shared"] = "separate"
+    """``separate``: engines and learner ranks have GPUs of their own. ``shared``: engine *i* and
+    rank *i* are on one GPU at the same time, each with its part of the memory."""
+
+    engine_accelerator: str | None = None
+    """GPUs that engines may use, by Ray's name such as ``H100``. None: any."""
+
+    learner_accelerator: str | None = None
+    """GPUs that the learner may use. None: any."""
+
+    resources_timeout_s: float = Field(default=600.0, ge=0)
+    """Longest wait for a cluster to have what the plan needs; a line every 30 s says what is there
+    and what is missing. 0: it is refused at once. A private Ray never waits: it cannot grow."""
 
     threads: int = Field(default=1, gt=0)
     """CPU threads of each engine and each learner process when the device is a CPU."""
@@ -503,6 +541,7 @@ class RunConfig(Section):
     guardrail: GuardrailConfig = GuardrailConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     recorder: RecorderConfig = RecorderConfig()
+    dashboard: DashboardConfig = DashboardConfig()
     wandb: WandbConfig = WandbConfig()
     cluster: ClusterConfig = ClusterConfig()
 
@@ -545,6 +584,7 @@ class RunConfig(Section):
                 "Set learner.dtype=bfloat16 or learner.weights=float32"
             )
         self._economy_fits()
+        self._engines_fit()
         self._guardrail_fits()
         room = self.engine.max_model_len - self.data.max_prompt_tokens
         if self.max_response_tokens > room:
@@ -560,6 +600,41 @@ class RunConfig(Section):
                 f"{self.engine.max_model_len}. Raise engine.max_model_len"
             )
         return self
+
+    def _engines_fit(self) -> None:
+        engine, ranks = self.engine, self.learner.world_size
+        low, high = engine.min_engines, engine.max_engines
+        if low is not None and low > engine.num_engines:
+            raise ValueError(
+                f"engine.min_engines {low} is above engine.num_engines {engine.num_engines}. "
+                "Lower it, or raise engine.num_engines"
+            )
+        if high is not None and high < engine.num_engines:
+            raise ValueError(
+                f"engine.max_engines {high} is below engine.num_engines {engine.num_engines}. "
+                "Raise it, or lower engine.num_engines"
+            )
+        if self.cluster.placement == "separate":
+            return
+        if engine.tensor_parallel > 1 or max(engine.num_engines, high or 0) > ranks:
+            raise ValueError(
+                f"cluster.placement=shared puts engine i on the GPU of learner rank i: it needs "
+                f"engine.tensor_parallel=1 and at most learner.world_size={ranks} engines. Change "
+                "these, or set cluster.placement=separate"
+            )
+        accelerators = {self.cluster.engine_accelerator, self.cluster.learner_accelerator} - {None}
+        if len(accelerators) > 1:
+            raise ValueError(
+                "cluster.placement=shared puts engine and learner on one GPU: "
+                "cluster.engine_accelerator and cluster.learner_accelerator cannot differ. "
+                "Leave one of them out"
+            )
+        if engine.gpu_memory_utilization > 0.7:
+            raise ValueError(
+                f"cluster.placement=shared and engine.gpu_memory_utilization "
+                f"{engine.gpu_memory_utilization} leave the learner too little of its GPU. Lower "
+                "engine.gpu_memory_utilization to 0.7 or less"
+            )
 
     def _guardrail_fits(self) -> None:
         guardrail = self.guardrail

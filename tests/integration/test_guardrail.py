@@ -41,7 +41,7 @@ def test_a_collapse_is_seen_and_taken_back_and_the_second_one_ends_the_run(run_d
     assert first["version"] == 0 and first["accuracy"] > 0.25
     assert all(look["at_best"] < -0.05 and look["is_breach"] for look in worse)
 
-    assert [event["to"] for event in events(run_dir, "rolled_back")][0] == 0
+    assert next(event["to"] for event in events(run_dir, "rolled_back")) == 0
     assert "the guardrail ended it" in events(run_dir, "ended_early")[0]["why"]
     summary = json.loads((run_dir / "summary.json").read_text())
     assert summary["steps"] < 8

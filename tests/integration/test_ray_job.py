@@ -1,26 +1,17 @@
 """``ray job submit`` from a shell outside, against a head that was started by hand."""
 
-import json
-import os
 import re
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.integration.conftest import ROOT, World
-from tests.integration.runs import wait_until
+from tests.integration.heads import GCS, RAY, ask, running_head
 
-RAY = str(Path(sys.executable).parent / "ray")
-GCS = "ADDRESS_OF_THE_TEST"
 JOIN = """
 import sys
 from cluster.ray_session import connect, disconnect
@@ -35,63 +26,10 @@ finally:
 """
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
-
-
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment of a shell beside a running head, its token included."""
-    home = tmp_path_factory.mktemp("home")
-    ray_folder = tempfile.mkdtemp(prefix="ray")  # sockets want short names
-    gcs, dashboard, client, agent = free_ports(4)
-    environment = {
-        **os.environ,
-        "HOME": str(home),
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": "a" * 64,
-        "RAY_TMPDIR": ray_folder,
-        "HF_HUB_OFFLINE": "1",
-    }
-    # Not `ray start` and `ray stop`: the latter ends every Ray of this machine.
-    head = subprocess.Popen(
-        [
-            RAY, "start", "--head", "--block", f"--port={gcs}", f"--dashboard-port={dashboard}",
-            f"--ray-client-server-port={client}", f"--dashboard-agent-listen-port={agent}",
-            "--num-cpus=2", "--disable-usage-stats",
-        ],
-        env=environment, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    environment[GCS] = f"127.0.0.1:{gcs}"
-    environment["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{dashboard}"
-    try:
-        wait_until(lambda: ask(environment, "/api/version"), "the head to answer")
+    with running_head(tmp_path_factory.mktemp("home")) as environment:
         yield environment
-    finally:
-        head.terminate()
-        head.wait(timeout=60)
-        shutil.rmtree(ray_folder, ignore_errors=True)
-
-
-def ask(shell: dict[str, str], path: str) -> dict[str, str]:
-    """Ray's own API; empty while nobody answers there."""
-    request = urllib.request.Request(
-        shell["RAY_API_SERVER_ADDRESS"] + path,
-        headers={"Authorization": f"Bearer {shell['RAY_AUTH_TOKEN']}"},
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)
-    except urllib.error.URLError:
-        return {}
 
 
 def test_a_submitted_job_succeeds_and_its_log_has_the_steps(

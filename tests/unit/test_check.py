@@ -4,8 +4,6 @@ import asyncio
 import json
 import re
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +16,7 @@ from cluster.check import check, lines
 from configs.errors import UserError
 from configs.run_files import MANIFEST, read_manifest
 from tests.made_run import Record, make_run, rewrite
+from tests.said import Laconic
 
 ROOT = Path(__file__).parents[2]
 
@@ -590,17 +589,14 @@ def test_what_is_no_run_is_one_line(tmp_path: Path):
         check(tmp_path)
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "cluster.main", *arguments]
-    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
-
-
-def test_the_command_says_ok_or_names_the_first_violation_and_fails(run: Path, tmp_path: Path):
-    whole = command("check", str(run), "--json")
-    assert (whole.returncode, json.loads(whole.stdout)["ok"]) == (0, True)
+def test_the_command_says_ok_or_names_the_first_violation_and_fails(
+    run: Path, tmp_path: Path, laconic: Laconic
+):
+    whole = laconic("check", str(run), "--json")
+    assert (whole.code, json.loads(whole.stdout)["ok"]) == (0, True)
 
     flip("checkpoints/step-000005/shard", 0.3)(run)
-    broken = command("check", str(run))
-    assert broken.returncode == 1
-    assert broken.stderr == ("laconic: checkpoints/step-000005 is damaged: shard has changed\n")
-    assert command("check", str(tmp_path)).returncode == 2
+    broken = laconic("check", str(run))
+    assert broken.code == 1
+    assert broken.stderr == "laconic: checkpoints/step-000005 is damaged: shard has changed\n"
+    assert laconic("check", str(tmp_path)).code == 2

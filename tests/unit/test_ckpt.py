@@ -1,8 +1,6 @@
 """``laconic ckpt``: what a run has kept, whether it is whole, and fewer of it."""
 
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import pytest
 from cluster.checkpoint import CheckpointStore, TrainState
 from cluster.ckpt import lines, prune, rows, verify
 from configs.errors import UserError
+from tests.said import Laconic
 
 ROOT = Path(__file__).parents[2]
 
@@ -100,21 +99,15 @@ def test_bad_input_is_one_line(run: Path):
             ask(run / "nowhere")
 
 
-def test_the_commands_print_and_fail_as_they_say(run: Path):
-    def laconic(*arguments: str) -> subprocess.CompletedProcess[str]:
-        line = [sys.executable, "-m", "cluster.main", "ckpt", *arguments]
-        return subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
-
-    assert [row["step"] for row in json.loads(laconic("list", str(run), "--json").stdout)] == [
-        2,
-        4,
-        6,
-    ]
-    removed = laconic("prune", str(run), "--keep", "2")
+def test_the_commands_print_and_fail_as_they_say(run: Path, laconic: Laconic):
+    listed = json.loads(laconic("ckpt", "list", str(run), "--json").stdout)
+    assert [row["step"] for row in listed] == [2, 4, 6]
+    removed = laconic("ckpt", "prune", str(run), "--keep", "2")
     assert removed.stdout == f"removed {run / 'checkpoints/step-000002'}\n"
-    assert laconic("verify", str(run)).stdout == "step-000004 is whole\nstep-000006 is whole\n"
+    whole = laconic("ckpt", "verify", str(run))
+    assert whole.stdout == "step-000004 is whole\nstep-000006 is whole\n"
     (run / "checkpoints/step-000006/shard").write_bytes(bytes(1))
-    damaged = laconic("verify", str(run))
-    assert damaged.returncode == 1
+    damaged = laconic("ckpt", "verify", str(run))
+    assert damaged.code == 1
     assert damaged.stderr == "laconic: step-000006 is damaged: shard has changed\n"
-    assert laconic("verify", str(run), "3").returncode == 2
+    assert laconic("ckpt", "verify", str(run), "3").code == 2

@@ -18,11 +18,8 @@ BETWEEN_PROCESSES = {
 def wall_clocks(tree: ast.AST) -> list[int]:
     """Lines that ask what time it is in seconds, as one would to wait. Stamps are ``time_ns``."""
     names = ("time.time", "datetime.now", "datetime.datetime.now", "datetime.utcnow")
-    return [
-        node.lineno
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in names
-    ]
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return [call.lineno for call in calls if ast.unparse(call.func) in names]
 
 
 @pytest.mark.row(25)

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,14 +16,18 @@ from tests.faults.table import BEGIN, END, Seen, table, write
 TESTS = Path(__file__).resolve().parents[1]
 
 
-def marked_rows() -> set[int]:
+@cache
+def marked_rows() -> frozenset[int]:
     """Read off the source, so that no test has to run."""
     found = set()
     for path in set(TESTS.rglob("test_*.py")) - set((TESTS / "gpu").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.row":
+            # To unparse every call takes seconds.
+            if not isinstance(node, ast.Call) or getattr(node.func, "attr", None) != "row":
+                continue
+            if ast.unparse(node.func) == "pytest.mark.row":
                 found |= {ast.literal_eval(argument) for argument in node.args}
-    return found
+    return frozenset(found)
 
 
 def test_the_rows_are_numbered_from_one():

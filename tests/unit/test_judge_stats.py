@@ -1,6 +1,7 @@
 """What judges say of themselves, and when it is alarming."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 from actors.judges import Judges
@@ -100,6 +101,7 @@ async def test_the_run_says_that_its_judges_fail():
         judges=judges,
         display=display,  # pyright: ignore[reportArgumentType]
         tracker=Teller(),  # pyright: ignore[reportArgumentType]
+        metrics=SimpleNamespace(state=lambda _: None),  # pyright: ignore[reportArgumentType]
         seconds_before=0.0,
     )
 

@@ -35,11 +35,11 @@ def test_too_few_devices_are_named_with_the_way_out(cpus: int, gpus: int, what: 
     plan = make_plan(load("tiny", ["cluster.device=cuda"]), gpus_seen=gpus)
 
     with pytest.raises(PlanError, match=rf"needs {what} .* Lower engine\.num_engines"):
-        require(plan, Resources(cpus=cpus, gpus=gpus))
+        require(plan, Resources.one(cpus, gpus))
 
 
 PINNED = ["cluster.pin_cores=true", "engine.num_engines=2", "cluster.threads=2"]
-PLENTY = Resources(cpus=99, gpus=0)
+PLENTY = Resources.one(99, 0)
 
 
 def test_ranks_and_engines_get_cores_of_their_own():
@@ -75,7 +75,7 @@ def test_nothing_is_pinned_on_a_gpu_or_without_being_asked_to():
     not_asked = make_plan(load("tiny", []), gpus_seen=0, cores=[0])
 
     for plan in (on_gpu, not_asked):
-        require(plan, Resources(cpus=99, gpus=99))
+        require(plan, Resources.one(99, 99))
         assert not any(place.cores for place in plan.places)
 
 

@@ -154,6 +154,7 @@ async def test_a_rollout_is_recorded_with_its_decision_whether_accepted_or_not(t
         "verify_ms": 0.5,
         "n_prompt": 3,
         "n_tokens": 5,
+        "repetition": 0.0,
         "finish_reason": "stop",
         "answer": "2",
         "verdict": "correct",
@@ -656,10 +657,10 @@ class SlowDisk:
         self.num_waiting = 0
         self._write = actors.journal.write_part
 
-    def write_part(self, table: pa.Table, path: Path) -> None:
+    def write_part(self, table: pa.Table, path: Path, row_group: int | None = None) -> None:
         self.num_waiting += 1
         assert self.let_go.wait(20)
-        self._write(table, path)
+        self._write(table, path, row_group)
 
     async def holds(self, num_writers: int) -> None:
         while self.num_waiting < num_writers:
