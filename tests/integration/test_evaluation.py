@@ -88,7 +88,7 @@ def test_greedy_responses_are_those_of_transformers(laconic: Laconic, plain: Pla
     ours = [found[str(row["id"])] for row in plain.rows[:24]]
     assert [(s.text, s.num_tokens, is_right(s)) for s in ours] == expected
     right = sum(ok for _, _, ok in expected)
-    assert 0 < right < 24
+    assert right > 12
     assert report["sets"]["tiny"]["accuracy"] == pytest.approx(right / 24)
     think = [text.partition("</think>")[0] + "</think>" for text, _, _ in expected]
     counted = [len(plain.tokenizer(text)["input_ids"]) for text in think]
