@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cluster import job_commands
+from cluster import capacity_command, job_commands
 from configs.errors import UserError
 from configs.load import dump, load
 from configs.processor import computes_bfloat16
@@ -30,6 +30,7 @@ app.add_typer(ckpt, name="ckpt")
 
 app.add_typer(job_commands.job, name="job")
 app.command()(job_commands.submit)
+app.command()(capacity_command.plan)
 
 RunDir = Annotated[Path, typer.Argument(help="A run directory.")]
 Preset = Annotated[str, typer.Argument(help="A preset's name or a YAML file.")]
@@ -256,6 +257,7 @@ def _commands() -> list[str]:
         "ckpt",
         "submit",
         "job",
+        "plan",
     ]
 
 
