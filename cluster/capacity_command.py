@@ -75,7 +75,7 @@ def plan(
     work = _workload(config, tokens, spread, kept)
     given = Assumptions(written_per_s=written, learned_per_s=learned, price=price)
     if run is not None:
-        work, given = _measured(run, work, given)
+        work, given = measured(run, work, given)
     found = best(resources, shape, work, given)
     if as_json:
         typer.echo(json.dumps([asdict(one) for one in found]))
@@ -158,7 +158,7 @@ def _workload(config: RunConfig, tokens: float | None, spread: float, kept: floa
     )
 
 
-def _measured(run: Path, work: Workload, given: Assumptions) -> tuple[Workload, Assumptions]:
+def measured(run: Path, work: Workload, given: Assumptions) -> tuple[Workload, Assumptions]:
     """Of its steps but the first, which waits for everything to start."""
     from configs.load import load_resolved  # noqa: PLC0415  only with a run
     from configs.run_files import RESOLVED  # noqa: PLC0415

@@ -180,10 +180,11 @@ class Head:
 
     def get_job_info(self, job: str) -> JobDetails:
         status, code = self.ends[int(job.partition("-")[2]) - 1]
-        return JobDetails(
-            type="SUBMISSION",  # pyright: ignore[reportArgumentType]  pydantic reads the word
-            entrypoint="", submission_id=job, status=JobStatus(status), driver_exit_code=code,
-        )  # fmt: skip
+        told: dict[str, Any] = {
+            "type": "SUBMISSION", "entrypoint": "", "submission_id": job,
+            "status": JobStatus(status), "driver_exit_code": code,
+        }  # fmt: skip
+        return JobDetails(**told)
 
 
 def run(head: Head, monkeypatch: pytest.MonkeyPatch, *, watch: bool = True, attempts: int = 5):
