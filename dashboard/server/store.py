@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 MEMORY_GIB = 1.0
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """A sealed file, as the manifest has it."""
