@@ -26,8 +26,6 @@ class Decoder:
         self._scanned = 0
         self._end: int | None = None
         """Tokens up to the end of the thinking, once it has come."""
-        self._forcing: int | None = None
-        """Where ``forced_end_ids`` begin."""
         self._waits: list[int] | None = None
         """Where each of the waits begins; None before the first call."""
 
@@ -35,26 +33,27 @@ class Decoder:
         rule, place = self._rule, len(written)
         if self._waits is None:  # there is something written if the engine had preempted it
             self._waits = _occurrences(written, rule.wait_ids)[: rule.waits] if rule.waits else []
+        self._look_for_end(written)
         forced = self._forced(place)
         if forced is not None:
             return only(forced, logits_V)
-        if self._thinking_is_over(written):
+        if self._end is not None:
             return logits_V
-        if rule.thinking_budget is not None and place >= rule.thinking_budget:
-            self._forcing = place
-            return only(rule.forced_end_ids[0], logits_V)
         if rule.stop_ids:
             ids = list(rule.stop_ids)
             logits_V[ids] = scaled(logits_V[ids], rule.stop_temperature, rule.stop_bias)
         return self._hold(place, logits_V) if rule.waits else logits_V
 
     def _forced(self, place: int) -> int | None:
-        """The token that an earlier one has decided; the budget before the waits."""
-        begun = [(self._forcing, self._rule.forced_end_ids)]
-        begun += [(start, self._rule.wait_ids) for start in (self._waits or [])[-1:]]
-        for start, ids in begun:
-            if start is not None and start < place < start + len(ids):
-                return ids[place - start]
+        """The token that must stand here: of the end that a budget forces, whose thinking tag may
+        already be behind us, or of a wait that was begun."""
+        budget, end_ids = self._rule.thinking_budget, self._rule.forced_end_ids
+        if budget is not None and budget <= place < budget + len(end_ids):
+            thinks_still = self._end is None or self._end > budget
+            return end_ids[place - budget] if thinks_still else None
+        for start in (self._waits or [])[-1:]:
+            if start < place < start + len(self._rule.wait_ids):
+                return self._rule.wait_ids[place - start]
         return None
 
     def _hold(self, place: int, logits_V: Tensor) -> Tensor:
@@ -76,7 +75,7 @@ class Decoder:
         probability = (logits_V.float() / self._temperature).softmax(-1)[token]
         return self._chance() < float(probability)
 
-    def _thinking_is_over(self, written: Sequence[int]) -> bool:
+    def _look_for_end(self, written: Sequence[int]) -> None:
         ids = self._rule.think_end_ids
         if self._end is not None and self._end > len(written):
             self._end, self._scanned = None, 0  # taken back: the engine may preempt
@@ -84,7 +83,6 @@ class Decoder:
             self._scanned += 1
             if tuple(written[self._scanned - 1 : self._scanned - 1 + len(ids)]) == ids:
                 self._end = self._scanned - 1 + len(ids)
-        return self._end is not None
 
 
 def scaled(logits: Tensor, temperature: float, bias: float) -> Tensor:

@@ -121,9 +121,17 @@ class Recorder:
         now_us = _now_us()
         self._receive({"fate": [fate_row(fate, now_us) for fate in rows]})
 
-    async def evals(self, label: str, version: int, samples: list[EvalSample]) -> None:
+    async def evals(
+        self,
+        label: str,
+        version: int,
+        samples: list[EvalSample],
+        benchmark: str | None = None,
+    ) -> None:
+        """``benchmark``: the set that the problems are of; None: the run's held-out ones."""
         now_us = _now_us()
-        self._receive({"evals": [eval_row(label, version, s, now_us) for s in samples]})
+        rows = [eval_row(label, version, sample, now_us, benchmark) for sample in samples]
+        self._receive({"evals": rows})
 
     async def step(self, row: dict[str, float | int | str | bool | None]) -> None:
         """One line of ``metrics.jsonl``; NaN and infinity become null and are named in ``nan``.

@@ -106,7 +106,9 @@ def fate_row(fate: Fate, now_us: int) -> Row:
     return asdict(fate) | {"at_us": now_us if fate.at_us is None else fate.at_us}
 
 
-def eval_row(label: str, version: int, sample: EvalSample, now_us: int) -> Row:
+def eval_row(
+    label: str, version: int, sample: EvalSample, now_us: int, benchmark: str | None
+) -> Row:
     return {
         "label": label,
         "version": version,
@@ -121,6 +123,7 @@ def eval_row(label: str, version: int, sample: EvalSample, now_us: int) -> Row:
         "n_think": sample.num_think,
         "n_answer": None if sample.num_think is None else sample.num_tokens - sample.num_think,
         "logp_mean": sample.logprob_mean,
+        "benchmark": benchmark,
     }
 
 

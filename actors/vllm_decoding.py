@@ -34,5 +34,8 @@ class DecodingProcessor(AdapterLogitsProcessor):
         orders = (params.extra_args or {}).get(KEY)
         if orders is None:
             return None
-        rule = Decoding(**{k: tuple(v) if isinstance(v, list) else v for k, v in orders.items()})
-        return Decoder(rule, params.temperature, self._random.random)
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in orders.items()
+        }
+        return Decoder(Decoding(**values), params.temperature, self._random.random)

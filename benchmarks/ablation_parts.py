@@ -58,6 +58,7 @@ def _rewards(group: Group, settings: object) -> list[float]:
 
 
 def _weighted(view: View, settings: object) -> list[Term]:
+    assert view.advantages_N is not None
     return [Term(name="sft", tokens=view, losses_N=-view.advantages_N * view.logprobs_N)]
 
 

@@ -1,7 +1,8 @@
 """Arms of an experiment on the made model: each one real command, kept, never run twice.
 
 An arm that only changes the decoding is one evaluation with a response per seed; one that trains is
-one run per seed. Both are judged on the same held-out problems, at temperature 1.
+one run per seed. Both are judged on the same held-out problems, at temperature 1 unless the arm
+says otherwise.
 """
 
 import argparse

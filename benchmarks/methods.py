@@ -72,6 +72,8 @@ def decoding() -> list[Arm]:
     scale, bias = "eval.decode.stop_temperature", "eval.decode.stop_bias"
     budget = "eval.decode.thinking_budget"
     return [
+        Arm(name="greedy", kind="evaluate", says="the likeliest token: temperature 0",
+            settings=("eval.temperature=0",)),
         Arm(name="concise prompt", kind="evaluate", says=f"asked with {BRIEF!r}",
             settings=(f"eval.prompt={BRIEF}",)),
         *(

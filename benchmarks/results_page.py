@@ -21,10 +21,10 @@ Made by `python -m benchmarks.results_page` from what the experiments wrote; no 
 hand. All are of `tiny`, the made model: its teacher is wordy and slips on purpose, so that there is
 something to shorten and to mend. Read what beats what, not how large an effect is.
 
-Accuracy and tokens are means over seeds on the same held-out problems, at temperature 1, with the
-95 % interval over seeds and problems; seconds are of one seed's command, its start included.
-Trained and written are tokens of one seed: what the loss counted, and what was generated to learn
-from.
+Accuracy and tokens are means over seeds on the same held-out problems, at temperature 1 unless the
+arm says otherwise, with the 95 % interval over seeds and problems; seconds are of one seed's
+command, its start included. Trained and written are tokens of one seed: what the loss counted, and
+what was generated to learn from.
 """
 
 TITLES = {

@@ -9,10 +9,11 @@ from verifiers.types import EvalSample
 
 
 def samples_of(folder: Path) -> dict[str, list[EvalSample]]:
-    """By label; of a response that was written twice, the last."""
+    """By set of problems, or by label where they are a run's own; of a response that was written
+    twice, the last."""
     found: dict[str, dict[tuple[str, int], EvalSample]] = defaultdict(dict)
     for row in read_table(folder, "evals").to_pylist():
-        found[row["label"]][row["problem_id"], row["sample"]] = _sample(row)
+        found[row["benchmark"] or row["label"]][row["problem_id"], row["sample"]] = _sample(row)
     return {label: list(samples.values()) for label, samples in found.items()}
 
 

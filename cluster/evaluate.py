@@ -31,13 +31,22 @@ from configs.schema import RunConfig
 from evaluation.evaluator import Wanted, collect, eval_sampling
 from evaluation.figures import figures
 from learner.made_folder import RECIPES
-from verifiers.types import EvalSample, Sampling
+from verifiers.types import EvalSample
 
 BARE = Path(configs.__file__).parent / "bare_eval.yaml"
 """Settings of an evaluation without a task."""
 
 IN_FLIGHT = 2
 """Responses asked of an engine at a time, as a multiple of those that it decodes."""
+
+EVENT_LABEL = "eval"
+"""What the page calls an evaluation that belongs to no training."""
+
+SAID = (
+    "version", "problems", "samples", "accuracy", "accuracy_ci", "mean_tokens", "mean_tokens_ci",
+    "p90_tokens", "truncated", "max_tokens", "temperature",
+)  # fmt: skip
+"""What the event of an evaluation says: that of one during training has the same."""
 
 SAY_S = 1.0
 """How often the progress is brought up to date."""
@@ -172,22 +181,43 @@ async def _evaluate(
             config.cluster.start_timeout_s,
             "engines and judges to start",
         )
-        sampling = replace(eval_sampling(config), logprobs=True, decoding=loaded.decoding)
-        wanted = missing(loaded.sets, kept.samples, config.eval.samples)
-        kept.expects(len(wanted))
-        in_flight = IN_FLIGHT * config.engine.max_num_seqs
-        await collect(generators, wanted, sampling, kept.keep, in_flight=in_flight)
+        await _collect_missing(config, loaded, generators, kept)
+        _require_obedience(loaded, kept)
+        report = _report(config, loaded, kept)
+        for benchmark, found in report["sets"].items():
+            said = {name: found[name] for name in SAID}
+            await recorder.event("evaluated", label=EVENT_LABEL, benchmark=benchmark, **said)
     finally:
         await close_all([*generators, *judges.members])
         await recorder.close()
     from evaluation.report import write_report  # noqa: PLC0415  plots: not for a typo
 
-    return write_report(
-        folder.path,
-        _report(config, loaded, kept, sampling),
-        {each.label: kept.samples[each.label] for each in loaded.sets},
-        folder.finish,
-    )
+    samples = {each.label: kept.samples[each.label] for each in loaded.sets}
+    return write_report(folder.path, report, samples, folder.finish)
+
+
+async def _collect_missing(
+    config: RunConfig, loaded: Loaded, generators: Sequence[Any], kept: "Kept"
+) -> None:
+    sampling = replace(eval_sampling(config), logprobs=True, decoding=loaded.decoding)
+    wanted = missing(loaded.sets, kept.samples, config.eval.samples)
+    kept.expects(len(wanted))
+    in_flight = IN_FLIGHT * config.engine.max_num_seqs
+    await collect(generators, wanted, sampling, kept.keep, in_flight=in_flight)
+
+
+def _require_obedience(loaded: Loaded, kept: "Kept") -> None:
+    """Engines have been known to take a budget and not to keep to it."""
+    rule = loaded.decoding
+    if rule is None or rule.thinking_budget is None:
+        return
+    most = rule.thinking_budget + len(rule.forced_end_ids)
+    over = sum((s.num_think or 0) > most for group in kept.samples.values() for s in group)
+    if over:
+        raise RuntimeError(
+            f"{over} responses think for more than {most} tokens, which "
+            f"eval.decode.thinking_budget={rule.thinking_budget} forbids: the engine does not obey"
+        )
 
 
 class Kept:
@@ -215,7 +245,7 @@ class Kept:
 
     async def keep(self, label: str, sample: EvalSample) -> None:
         sample = replace(sample, version=self._version)
-        await self._recorder.evals(label, self._version, [sample])
+        await self._recorder.evals(EVENT_LABEL, self._version, [sample], benchmark=label)
         self.samples[label].append(sample)
         self._new += 1
         self._new_tokens += sample.num_tokens
@@ -249,7 +279,8 @@ def missing(sets: Sequence[EvalSet], there: Samples, count: int) -> list[Wanted]
     ]
 
 
-def _report(config: RunConfig, loaded: Loaded, kept: Kept, sampling: Sampling) -> dict[str, Any]:
+def _report(config: RunConfig, loaded: Loaded, kept: Kept) -> dict[str, Any]:
+    sampling = eval_sampling(config)
     return {
         "model": config.model.path,
         "step": _step_of(config.model.path),

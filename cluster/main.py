@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from cluster import job_commands
+from cluster import capacity_command, job_commands
 from configs.errors import UserError
 from configs.load import dump, load, sources
 from configs.processor import computes_bfloat16
@@ -33,6 +33,7 @@ app.add_typer(ckpt, name="ckpt")
 
 app.add_typer(job_commands.job, name="job")
 app.command()(job_commands.submit)
+app.command()(capacity_command.plan)
 
 RunDir = Annotated[Path, typer.Argument(help="A run directory.")]
 Preset = Annotated[str, typer.Argument(help="A preset's name or a YAML file.")]
@@ -398,6 +399,7 @@ def _commands() -> list[str]:
         "ckpt",
         "submit",
         "job",
+        "plan",
     ]
 
 

@@ -152,6 +152,7 @@ SCHEMAS: dict[Kind, pa.Schema] = {
             ("n_think", pa.int64()),  # tokens up to the end of thinking, the tag included
             ("n_answer", pa.int64()),
             ("logp_mean", pa.float64()),
+            ("benchmark", pa.string()),  # the set of problems; null: the run's held-out ones
         ]
     ),
 }

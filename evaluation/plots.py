@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "text.parse_math": False,
     "svg.hashsalt": "laconic",  # the same figures give the same file
     "axes.spines.top": False,

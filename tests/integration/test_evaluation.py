@@ -48,7 +48,8 @@ class Plain:
             prompts, return_tensors="pt", padding=True, add_special_tokens=False,
             return_token_type_ids=False,
         )  # fmt: skip
-        out = self.model.generate(
+        model: Any = self.model
+        out = model.generate(
             **batch, max_new_tokens=CAP, num_return_sequences=samples, top_k=0, top_p=1.0, **how
         )
         found = []
@@ -87,7 +88,7 @@ def test_greedy_responses_are_those_of_transformers(laconic: Laconic, plain: Pla
     ours = [found[str(row["id"])] for row in plain.rows[:24]]
     assert [(s.text, s.num_tokens, is_right(s)) for s in ours] == expected
     right = sum(ok for _, _, ok in expected)
-    assert 0 < right < 24
+    assert right > 12
     assert report["sets"]["tiny"]["accuracy"] == pytest.approx(right / 24)
     think = [text.partition("</think>")[0] + "</think>" for text, _, _ in expected]
     counted = [len(plain.tokenizer(text)["input_ids"]) for text in think]
@@ -175,9 +176,6 @@ def test_a_killed_evaluation_goes_on_where_it_was(
 
     again = laconic("eval", *arguments, "--out", str(out), "--json")
     assert again.stdout.splitlines()[-1] == done.stdout.splitlines()[-1]
-    other = laconic("eval", *counting, "eval.samples=4", "--out", str(out))
-    assert other.returncode == 2
-    assert "holds an evaluation with other sampling" in other.stderr
 
 
 @pytest.mark.timeout(900)
@@ -209,15 +207,10 @@ def test_an_evaluation_that_ends_at_once_is_compared_with_a_plain_one(
     ("arguments", "words"),
     [
         (["nowhere/model"], "name problems with --data FILE"),
-        (["tiny", "--data", "a=b=c.jsonl"], "b=c.jsonl"),
-        (["tiny", "--data", "=x"], "--data reads NAME or LABEL=NAME"),
-        (["tiny", "--data", "tiny", "--data", "tiny"], "two of --data are called 'tiny'"),
-        (["tiny", "eval.decode.stop_tokens=[hello world]", "eval.decode.stop_bias=1"], "single"),
         (
             ["tiny", "eval.decode.forced_end=stop", "eval.decode.thinking_budget=9"],
             "lacks </think>",
         ),
-        (["tiny", "eval.prompt=Be brief."], "lacks {problem}"),
     ],
 )
 def test_bad_input_is_one_line(laconic: Laconic, tmp_path: Path, arguments: list[str], words: str):
@@ -226,11 +219,3 @@ def test_bad_input_is_one_line(laconic: Laconic, tmp_path: Path, arguments: list
     assert done.returncode == 2
     assert words in done.stderr.strip().splitlines()[-1]
     assert not (tmp_path / "e").exists()
-
-
-@pytest.mark.parametrize("key", ["eval.prompt={problem} Brief.", "eval.decode.waits=1"])
-def test_training_refuses_what_only_an_evaluation_may_do(laconic: Laconic, world: World, key: str):
-    done = laconic("train", "tiny", *world.settings, "name=no", key)
-
-    assert done.returncode == 2
-    assert "laconic eval" in done.stderr.strip().splitlines()[-1]

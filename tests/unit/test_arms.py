@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,10 +36,10 @@ def test_names_are_told_apart():
         assert len(names) == len(set(names))
 
 
-def outcome(arm: str, seed: int, accuracy: list[float], tokens: list[float]) -> Outcome:
+def outcome(arm: str, seed: int, accuracy: Sequence[float], tokens: Sequence[float]) -> Outcome:
     return Outcome(
-        arm=arm, seed=seed, command="c", accuracy=accuracy, tokens=tokens, truncated=0.0,
-        seconds=10.0 + seed, trained_tokens=100,
+        arm=arm, seed=seed, command="c", accuracy=list(accuracy), tokens=list(tokens),
+        truncated=0.0, seconds=10.0 + seed, trained_tokens=100,
     )  # fmt: skip
 
 

@@ -137,6 +137,19 @@ def test_a_call_that_is_repeated_for_the_same_place_counts_once():
     assert int(decoder([GO, WAIT], torch.tensor(stop)).argmax()) == STOP
 
 
+def test_a_request_that_was_preempted_in_a_forced_end_goes_on_with_it():
+    rule = Decoding(think_end_ids=END, thinking_budget=2, forced_end_ids=(STOP, WAIT, EOS))
+
+    after = [
+        int(Decoder(rule, 1.0, random.random)([GO, GO, *end], torch.zeros(4)).argmax())
+        for end in ([], [STOP], [STOP, WAIT])
+    ]
+
+    assert after == [STOP, WAIT, EOS]
+    done = Decoder(rule, 1.0, random.random)([GO, GO, STOP, WAIT, EOS], torch.zeros(4))
+    assert done.tolist() == [0.0] * 4
+
+
 def test_a_request_that_was_preempted_does_not_wait_again():
     rule = Decoding(think_end_ids=END, waits=1, wait_ids=(WAIT,))
 

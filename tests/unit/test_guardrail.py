@@ -146,6 +146,8 @@ async def test_the_run_goes_back_after_a_breach_and_knows_its_good_versions(tmp_
     assert world.guarded.wants_back
     assert world.budgets == [("pause", 2)]
 
+    assert json.loads((tmp_path / GUARDRAIL).read_text())["num_breaches"] == 0, "not yet"
+
     world.guarded.went_back(5)
     assert not world.guarded.wants_back
     assert json.loads((tmp_path / GUARDRAIL).read_text())["good"] == [0, 2]
@@ -180,6 +182,20 @@ async def test_a_death_before_the_checkpoint_of_going_back_is_a_look_again(tmp_p
     await again.look(2, right=False)
 
     assert again.guarded.wants_back
+
+
+async def test_a_checkpoint_of_a_later_step_is_not_of_the_weights_that_were_good(tmp_path: Path):
+    world = World(tmp_path)
+    await world.look(0, right=True)
+    await world.look(2, right=False)
+    world.guarded.went_back(3)
+
+    world.guarded.committed(2)
+    assert json.loads((tmp_path / GUARDRAIL).read_text())["num_breaches"] == 0
+    world.guarded.committed(4)
+
+    state = json.loads((tmp_path / GUARDRAIL).read_text())
+    assert (state["good"], state["num_breaches"]) == ([0], 1)
 
 
 async def test_the_end_is_remembered_and_so_is_the_first_model(tmp_path: Path):

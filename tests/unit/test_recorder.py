@@ -479,6 +479,7 @@ async def test_an_evaluation_is_recorded_per_problem_and_sample(tmp_path: Path):
         "n_think": 600,
         "n_answer": 40,
         "logp_mean": -0.5,
+        "benchmark": None,
     }
 
 
