@@ -4,7 +4,7 @@ PYTHON_IN_VENV := .venv/bin/python
 TWO_AT_A_TIME := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 export TORCH_EXTENSIONS_DIR := $(CURDIR)/.venv/torch_extensions
 
-.PHONY: setup demo test check fast faults audit format docs lock clean
+.PHONY: setup demo test check fast faults audit format docs page lock clean
 
 setup: ## the virtual environment, with every package of requirements/$(EXTRA).lock
 	@requirements/setup.sh $(EXTRA)
@@ -41,6 +41,9 @@ format: setup
 
 docs: setup ## the page that is made from the schema
 	@$(PYTHON_IN_VENV) -m configs.describe > docs/configuration.md
+
+page: ## the dashboard's page, from dashboard/web (Node 20.19 or newer); commit what it writes
+	@cd dashboard/web && npm ci --silent && npm run check && npm test && npm run build
 
 lock: setup ## resolve pyproject.toml anew
 	@requirements/lock.sh

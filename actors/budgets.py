@@ -34,6 +34,15 @@ class Budgets(Protocol):
         """From the groups of a step; returns alarms, one line each."""
         ...
 
+    def pause(self, version: int) -> None:
+        """Shrink no further; a schedule goes back to where it was at ``version``. Again is no
+        harm."""
+        ...
+
+    def unpause(self, version: int) -> None:
+        """Shrink again, from there on."""
+        ...
+
     def state(self) -> State: ...
 
     def restore(self, state: State) -> None: ...
@@ -58,6 +67,10 @@ class FixedBudget:
     def learn(self, groups: Sequence[GroupOutcome]) -> list[str]:
         return []
 
+    def pause(self, version: int) -> None: ...
+
+    def unpause(self, version: int) -> None: ...
+
     def state(self) -> State:
         return {}
 
@@ -75,11 +88,16 @@ class ScheduledBudgets:
         """Smallest budget of a step that was not below ``min_accepted``."""
         self._held: int | None = None
         """The budget for the rest of the run, once the schedule has been too short."""
+        self._paused_at: int | None = None
+        """Version whose budget all get, while the schedule stands still."""
+        self._delay = 0
+        """Versions by which it is late, since it stood still."""
 
     def of(self, problem_id: str, number: int, version: int) -> Budget:
         if self._held is not None:
             return Budget(tokens=self._held)
-        done = min(version, self._num_steps)
+        at = version if self._paused_at is None else self._paused_at
+        done = min(max(at - self._delay, 0), self._num_steps)
         return Budget(tokens=self._start - (self._start - self._end) * done // self._num_steps)
 
     def learn(self, groups: Sequence[GroupOutcome]) -> list[str]:
@@ -100,11 +118,27 @@ class ScheduledBudgets:
             f"budget.min_accepted {self._min_accepted:g}"
         ]
 
+    def pause(self, version: int) -> None:
+        if self._paused_at is None:
+            self._paused_at = version
+
+    def unpause(self, version: int) -> None:
+        if self._paused_at is not None:
+            self._delay += version - self._paused_at
+            self._paused_at = None
+
     def state(self) -> State:
-        return {"healthy": self._healthy, "held": self._held}
+        return {
+            "healthy": self._healthy,
+            "held": self._held,
+            "paused_at": self._paused_at,
+            "delay": self._delay,
+        }
 
     def restore(self, state: State) -> None:
         self._healthy, self._held = state["healthy"], state["held"]
+        # States of earlier versions know of no pause.
+        self._paused_at, self._delay = state.get("paused_at"), state.get("delay", 0)
 
 
 @dataclass(slots=True)
@@ -123,6 +157,7 @@ class AdaptiveBudgets:
     def __init__(self, longest: int, config: BudgetConfig, seed: int) -> None:
         self._longest, self._config, self._seed = longest, config, seed
         self._known: dict[str, _Lengths] = {}
+        self._is_paused = False
 
     def of(self, problem_id: str, number: int, version: int) -> Budget:
         own = self._own(self._known.get(problem_id, _Lengths()))
@@ -131,6 +166,8 @@ class AdaptiveBudgets:
         return Budget(tokens=own)
 
     def learn(self, groups: Sequence[GroupOutcome]) -> list[str]:
+        if self._is_paused:
+            return []
         for group in groups:
             outcomes = telling(group.outcomes)
             if not outcomes:
@@ -140,6 +177,12 @@ class AdaptiveBudgets:
             known.correct = [*known.correct, *lengths][-self._config.memory :]
             known.was_too_short = group.budget < self._longest and num_accepted(outcomes) == 0
         return []
+
+    def pause(self, version: int) -> None:
+        self._is_paused = True
+
+    def unpause(self, version: int) -> None:
+        self._is_paused = False
 
     def state(self) -> State:
         return {id: [known.correct, known.was_too_short] for id, known in self._known.items()}

@@ -103,6 +103,13 @@ class Curriculum:
         self._limits.learn(groups)
         return self._budgets.learn(groups)
 
+    def pause_budgets(self, version: int) -> None:
+        """Length budgets shrink no further; a schedule goes back to where it was at ``version``."""
+        self._budgets.pause(version)
+
+    def unpause_budgets(self, version: int) -> None:
+        self._budgets.unpause(version)
+
     def state(self) -> State:
         """All that was learned, for JSON. The position in the data is the queue's to know."""
         return {

@@ -127,13 +127,14 @@ def make_vllm_engine(
     revision: str | None = None,
     cpu_cores: tuple[int, ...] = (),
     processed_logprobs: bool = False,
+    decodes: bool = False,
     sync: SyncConfig | None = None,
 ) -> Engine:
     """An engine, not started. One per process: it sets environment variables that vLLM reads.
 
     On a CPU it computes with ``threads`` threads, on ``cpu_cores`` when there are any. The
     log-probabilities of what it draws are those of the plain model, or, ``processed``, of what it
-    drew from: its temperature counts then.
+    drew from: its temperature counts then. ``decodes``: ``Sampling.decoding`` may be asked for.
     """
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     # vLLM configures its logging when it is imported, which takes seconds and needs the package.
@@ -148,6 +149,7 @@ def make_vllm_engine(
         revision=revision,
         cpu_cores=cpu_cores,
         processed_logprobs=processed_logprobs,
+        decodes=decodes,
         sync=sync or SyncConfig(),
     )
     return VllmEngine(config, settings)

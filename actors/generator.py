@@ -9,12 +9,14 @@ the engine has at a time for ``admission.py``.
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Protocol, TypeVar
 
 from actors.admission import Admission
 from actors.doomed import rule_of
 from actors.engine import Engine, EngineDied, EngineStats, LoadReport
 from actors.group_writer import GroupWriter
+from actors.thinking import OPEN, think_tokens
 from actors.waiting import together, within
 from configs.failpoints import failpoint
 from configs.schema import RunConfig
@@ -107,6 +109,8 @@ class Generator:
             self._judge.verdicts(problem, [completion.text for completion in completions]),
             f"the verdicts on problem {problem.id!r}",
         )
+        text_of = self._running().engine.text_of
+        is_open = text_of(problem.prompt_ids).rstrip().endswith(OPEN)
         return tuple(
             EvalSample(
                 problem_id=problem.id,
@@ -117,6 +121,8 @@ class Generator:
                 num_tokens=len(completion.token_ids),
                 text=completion.text,
                 extracted=verdict.extracted,
+                num_think=think_tokens(completion.token_ids, is_open, text_of),
+                logprob_mean=fmean(completion.logprobs) if completion.logprobs else None,
             )
             for number, (completion, verdict) in enumerate(zip(completions, verdicts, strict=True))
         )

@@ -27,8 +27,12 @@ from verifiers.durable import sync
 Record = dict[Kind, list[dict[str, Any]]]
 """Rows that were received together, by kind."""
 
-ROW_GROUP = 128
-"""Rows that a reader has to unpack to see one text."""
+ROW_GROUP: dict[Kind, int] = {"text": 128, "tokens": 128}
+"""Rows that a reader has to unpack to see one text. Of other kinds a part is one group: they are
+read as columns."""
+
+CHARACTERS_OF_A_TOKEN = 30
+"""Of its end and its log-probability, as a line of JSON has them."""
 
 SPANS: dict[Kind, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "meta": (("first_version", "last_version"), ("start_us", "end_us")),
@@ -103,7 +107,7 @@ class Sealer:
     def _write(self, segment: Segment, kind: Kind, rows: list[dict[str, Any]]) -> dict[str, Any]:
         table = pa.Table.from_pylist(rows, schema=SCHEMAS[kind])
         file = f"{FOLDERS[kind]}/{part_name(segment.boot, segment.seq)}"
-        write_part(table, self._run_dir / file)
+        write_part(table, self._run_dir / file, ROW_GROUP.get(kind))
         versions, times = SPANS.get(kind, ((), ()))
         return {
             "kind": kind,
@@ -117,11 +121,11 @@ class Sealer:
         }
 
 
-def write_part(table: pa.Table, path: Path) -> None:
+def write_part(table: pa.Table, path: Path, row_group: int | None = None) -> None:
     """The part is whole and durable under its name, or there is nothing of that name."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("wb") as file:
-        pq.write_table(table, file, compression="zstd", row_group_size=ROW_GROUP)
+        pq.write_table(table, file, compression="zstd", row_group_size=row_group)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
@@ -129,7 +133,8 @@ def write_part(table: pa.Table, path: Path) -> None:
 
 
 class Backlog:
-    """Records that wait for the disk. Too much for memory: texts go first, the oldest first."""
+    """Records that wait for the disk. Too much for memory: texts and tokens go first, the oldest
+    first."""
 
     def __init__(self, *, max_rows: int, max_characters: int) -> None:
         self.dropped: Counter[str] = Counter()
@@ -170,6 +175,8 @@ class Backlog:
             return
         self._count(record, -1)
         self.dropped["text"] += len(record.pop("text"))
+        if tokens := record.pop("tokens", None):
+            self.dropped["tokens"] += len(tokens)
         for row in record.get("meta", ()):
             row["text_level"] = "dropped"
         self._count(record, 1)
@@ -177,7 +184,11 @@ class Backlog:
     def _count(self, record: Record, sign: int) -> None:
         for rows in record.values():
             self._rows += sign * len(rows)
-            self._characters += sign * sum(len(row.get("text") or "") for row in rows)
+            self._characters += sign * sum(_characters_of(row) for row in rows)
+
+
+def _characters_of(row: dict[str, Any]) -> int:
+    return len(row.get("text") or "") + CHARACTERS_OF_A_TOKEN * len(row.get("ends") or ())
 
 
 def _rows_of(path: Path) -> Record:

@@ -139,6 +139,10 @@ class PromptSource:
         """The first ``count`` held-out problems, or all when there are fewer."""
         return self._heldout[:count]
 
+    def last_heldout(self, count: int) -> list[Problem]:
+        """The last ones, for questions of their own."""
+        return self._heldout[-count:]
+
     def _order_of(self, epoch: int) -> list[int]:
         order = list(range(len(self._train)))
         if self._config.data.shuffle:

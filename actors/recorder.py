@@ -11,8 +11,17 @@ from typing import Any
 
 from actors.journal import Backlog, Record, Sealer, Segment, prepare
 from actors.line_file import LineFile, encode, replace_file
-from actors.recorder_rows import eval_row, fate_row, finite, meta_rows, problem_row, text_rows
-from configs.run_files import EVENTS, METRICS, STATE, VERDICTS, Fate
+from actors.recorder_rows import (
+    eval_row,
+    fate_row,
+    finite,
+    meta_rows,
+    problem_row,
+    text_rows,
+    token_rows,
+)
+from actors.token_reader import TokenReader, open_reader
+from configs.run_files import EVENTS, HISTORY, METRICS, STATE, VERDICTS, Fate
 from configs.schema import RecorderConfig
 from verifiers.types import EvalSample, JudgedGroup, Problem
 
@@ -22,6 +31,11 @@ SEGMENT_BYTES = 64 * 2**20
 """A segment is sealed at this size, however few rows it has: sealing holds it in memory."""
 
 BACKLOG_CHARACTERS = 32 * 2**20
+
+HISTORY_S = (1.0, 30.0)
+HISTORY_LINES = 1000
+"""Seconds between two lines of ``history.jsonl``: at least, at most, and between those this part of
+the time since this process began."""
 
 TEXT_ROOM = (0.05, 2 * 2**30)
 ROLLOUT_ROOM = (0.01, 256 * 2**20)
@@ -38,14 +52,24 @@ class Recorder:
     """
 
     def __init__(
-        self, run_dir: str, config: RecorderConfig, tokenizer_think_end: str = "</think>"
+        self,
+        run_dir: str,
+        config: RecorderConfig,
+        model_dir: str | None = None,
+        think_end: str = "</think>",
     ) -> None:
+        """``model_dir``: whose tokenizer wrote. None: what single tokens are is not recorded."""
         self._run_dir = Path(run_dir)
         self._config = config
-        self._think_end = tokenizer_think_end
+        self._think_end = think_end
+        self._model_dir = model_dir
+        self._reader: TokenReader | None = None
         self._metrics = LineFile(self._run_dir / METRICS)
         self._events = LineFile(self._run_dir / EVENTS)
         self._verdicts = LineFile(self._run_dir / VERDICTS)
+        self._history = LineFile(self._run_dir / HISTORY)
+        self._began_s = time.monotonic()
+        self._next_history_s = self._began_s
         self._backlog = Backlog(max_rows=4 * config.seal_rows, max_characters=BACKLOG_CHARACTERS)
         self._known_problems: set[str] = set()
         self._segment = Segment(0, 0)
@@ -63,6 +87,7 @@ class Recorder:
         """Recover what earlier boots left unsealed; the number of this boot, larger than theirs."""
         assert self._sealer is None, "a recorder starts once"
         boot, leftovers = await asyncio.to_thread(prepare, self._run_dir)
+        self._reader = await asyncio.to_thread(open_reader, self._model_dir, self._think_end)
         self._sealer = Sealer(self._run_dir, leftovers)
         self._unsealed.extend(leftovers)
         self._open(Segment(boot, 0))
@@ -81,9 +106,10 @@ class Recorder:
     async def rollouts(self, judged: JudgedGroup) -> None:
         """Every completion of the group, rejected ones included."""
         level = "disk" if self._short_of(TEXT_ROOM) else self._config.text
-        record: Record = {"meta": meta_rows(judged, level)}
+        record: Record = {"meta": meta_rows(judged, level, self._reader)}
         if level == "all":
             record["text"] = text_rows(judged, self._think_end)
+            record["tokens"] = token_rows(judged, self._config.tokens_share, self._reader)
         elif level == "disk":
             self._backlog.dropped["text"] += len(record["meta"])
         if self._short_of(ROLLOUT_ROOM):
@@ -95,9 +121,17 @@ class Recorder:
         now_us = _now_us()
         self._receive({"fate": [fate_row(fate, now_us) for fate in rows]})
 
-    async def evals(self, label: str, version: int, samples: list[EvalSample]) -> None:
+    async def evals(
+        self,
+        label: str,
+        version: int,
+        samples: list[EvalSample],
+        benchmark: str | None = None,
+    ) -> None:
+        """``benchmark``: the set that the problems are of; None: the run's held-out ones."""
         now_us = _now_us()
-        self._receive({"evals": [eval_row(label, version, s, now_us) for s in samples]})
+        rows = [eval_row(label, version, sample, now_us, benchmark) for sample in samples]
+        self._receive({"evals": rows})
 
     async def step(self, row: dict[str, float | int | str | bool | None]) -> None:
         """One line of ``metrics.jsonl``; NaN and infinity become null and are named in ``nan``.
@@ -122,26 +156,31 @@ class Recorder:
             self._append(self._verdicts, "verdicts", row)
 
     async def state(self, values: dict[str, Any]) -> None:
-        """Replace ``state.json`` by these values, the time, the boot and the dropped rows."""
+        """Replace ``state.json`` by these values, the time, the boot, the disk, the dropped rows;
+        now and then it becomes a line of ``history.jsonl`` too."""
         dropped = self._backlog.dropped
+        free, total = self._free
         own = {
             "heartbeat_us": _now_us(),
             "boot": self._segment.boot,
             "dropped": dropped.total(),
             "dropped_by_kind": dict(dropped),
+            "disk_free_bytes": free if total > 1 else None,
+            "disk_bytes": total if total > 1 else None,
         }
+        line = encode(finite(values | own))
         try:
-            replace_file(self._run_dir / STATE, encode(finite(values | own)))
+            replace_file(self._run_dir / STATE, line)
         except OSError as error:
             self._warn(error)
+        self._remember(line)
 
     async def flush(self) -> None:
         """Everything received so far is sealed and durable, unless the disk refuses."""
         await self._seal()
         try:
-            await asyncio.to_thread(self._metrics.sync)
-            await asyncio.to_thread(self._events.sync)
-            await asyncio.to_thread(self._verdicts.sync)
+            for file in self._line_files:
+                await asyncio.to_thread(file.sync)
         except OSError as error:
             self._warn(error)
 
@@ -155,9 +194,13 @@ class Recorder:
         await self.flush()
         if self._segment.seq > 0 and self._wal.size == 0:  # the first stays: it numbers the boots
             self._wal.path.unlink(missing_ok=True)
-        for file in (self._metrics, self._events, self._verdicts, self._wal, self._sealer):
+        for file in (*self._line_files, self._wal, self._sealer):
             if file is not None:
                 file.close()
+
+    @property
+    def _line_files(self) -> tuple[LineFile, ...]:
+        return self._metrics, self._events, self._verdicts, self._history
 
     def _receive(self, record: Record) -> None:
         """In the write-ahead file when this returns, or waiting for the disk, or counted."""
@@ -176,6 +219,19 @@ class Recorder:
                 return
             self._backlog.pop()
             self._rows += sum(map(len, record.values()))
+
+    def _remember(self, line: bytes) -> None:
+        """Often at first and more and more seldom, so that a long run's history stays small."""
+        now = time.monotonic()
+        if now < self._next_history_s or self._short_of(ROLLOUT_ROOM):
+            return
+        pause_s = min(HISTORY_S[1], max(HISTORY_S[0], (now - self._began_s) / HISTORY_LINES))
+        self._next_history_s = now + pause_s
+        try:
+            self._history.append(line)
+        except OSError as error:
+            self._backlog.dropped["history"] += 1
+            self._warn(error)
 
     def _append(self, file: LineFile, kind: str, row: dict[str, Any]) -> None:
         try:

@@ -6,15 +6,20 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from actors.audit import is_audited
 from actors.settlement import total_reward
+from actors.token_reader import TokenReader
 from configs.run_files import Fate
 from verifiers.filters import is_judged
 from verifiers.types import EvalSample, JudgedGroup, Problem, rollout_id
 
 Row = dict[str, Any]
 
+REPEATED = 4
+"""Tokens in a row that make a repetition when they come again."""
 
-def meta_rows(judged: JudgedGroup, text_level: str) -> list[Row]:
+
+def meta_rows(judged: JudgedGroup, text_level: str, reader: TokenReader | None = None) -> list[Row]:
     """One row for every completion of the group, accepted or not."""
     shared = _shared(judged, text_level)
     ticket = judged.group.ticket
@@ -32,6 +37,8 @@ def meta_rows(judged: JudgedGroup, text_level: str) -> list[Row]:
             "gen_ms": (completion.end_us - completion.start_us) / 1000,
             "verify_ms": verdict.ms,
             "n_tokens": len(completion.token_ids),
+            **_parts(completion.token_ids, reader),
+            "repetition": repetition(completion.token_ids),
             "finish_reason": completion.finish_reason,
             "answer": verdict.extracted,
             "verdict": verdict.status,
@@ -65,6 +72,22 @@ def text_rows(judged: JudgedGroup, think_end: str) -> list[Row]:
     ]
 
 
+def token_rows(judged: JudgedGroup, share: float, reader: TokenReader | None) -> list[Row]:
+    """Of the rollouts that are sampled by their names, and whose tokens can be read."""
+    ticket = judged.group.ticket
+    rows = []
+    for sample, completion in enumerate(judged.group.completions):
+        name = rollout_id(ticket.number, ticket.attempt, sample)
+        if reader is None or not is_audited(name, share) or not completion.logprobs:
+            continue
+        ends = reader.ends(completion.token_ids, completion.text)
+        if ends is not None:
+            weights = list(judged.weights[sample]) if judged.weights else None
+            row = {"rollout_id": name, "ends": ends, "logp": list(completion.logprobs)}
+            rows.append(row | {"weight": weights})
+    return rows
+
+
 def problem_row(problem: Problem) -> Row:
     text = problem.messages[0].content
     if len(problem.messages) > 1:
@@ -83,7 +106,9 @@ def fate_row(fate: Fate, now_us: int) -> Row:
     return asdict(fate) | {"at_us": now_us if fate.at_us is None else fate.at_us}
 
 
-def eval_row(label: str, version: int, sample: EvalSample, now_us: int) -> Row:
+def eval_row(
+    label: str, version: int, sample: EvalSample, now_us: int, benchmark: str | None
+) -> Row:
     return {
         "label": label,
         "version": version,
@@ -95,6 +120,10 @@ def eval_row(label: str, version: int, sample: EvalSample, now_us: int) -> Row:
         "answer": sample.extracted,
         "text": sample.text,
         "at_us": now_us,
+        "n_think": sample.num_think,
+        "n_answer": None if sample.num_think is None else sample.num_tokens - sample.num_think,
+        "logp_mean": sample.logprob_mean,
+        "benchmark": benchmark,
     }
 
 
@@ -147,6 +176,18 @@ def _duplicates(judged: JudgedGroup) -> list[str | None]:
         None if one == sample else rollout_id(ticket.number, ticket.attempt, one)
         for sample, one in enumerate(earlier)
     ]
+
+
+def repetition(token_ids: Sequence[int]) -> float | None:
+    """Share of the runs of ``REPEATED`` tokens that were there before. None: it is shorter."""
+    runs = list(zip(*(token_ids[start:] for start in range(REPEATED)), strict=False))
+    return 1 - len(set(runs)) / len(runs) if runs else None
+
+
+def _parts(token_ids: Sequence[int], reader: TokenReader | None) -> Row:
+    thought = None if reader is None else reader.think_tokens(token_ids)
+    answered = None if thought is None else len(token_ids) - thought
+    return {"n_think": thought, "n_answer": answered}
 
 
 def _mean(values: Sequence[float]) -> float | None:

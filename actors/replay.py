@@ -225,17 +225,20 @@ class ReplayQueue:
                 self._changed.notify_all()
         return len(self._ledger.dead)
 
-    async def lease(self, step: int) -> Lease:
+    async def lease(self, step: int, *, as_it_is: bool = False) -> Lease:
         """Take ``batch.problems`` more groups for optimizer step ``step``, once they are settled.
 
         Asked again it adds to the same lease, until enough was accepted or the data ended; then
         ``is_ready`` is true, and an empty lease means that there is nothing left to learn from.
+        ``as_it_is``: what was taken already is all there will be, even if nothing was accepted.
         """
         async with self._changed:
             if self._lease is not None and self._lease.step == step:
                 return self._lease  # the answer did not arrive
             assert step == self._step and self._lease is None, (step, self._step, self._lease)
             end = self._gathered + self._config.batch.problems
+            if as_it_is and self._gathered > self._open.first:
+                end = self._gathered
             settled = f"tickets {self._gathered} to {end - 1} to be settled"
             await self._wait(lambda: self._is_settled_below(end), settled, deadlines=2)
             end = min(end, self._end) if self._end is not None else end
@@ -244,7 +247,7 @@ class ReplayQueue:
             self._gathered = end
             enough = len(self._open.accepted) >= self._config.batch.min_rollouts
             self._epoch += 1
-            is_ready = enough or end == self._end
+            is_ready = enough or as_it_is or end == self._end
             groups = map(self._ledger.group, range(self._open.first, end) if is_ready else ())
             lease = self._open.describe(
                 step, self._epoch, end, is_ready=is_ready, groups=tuple(groups)

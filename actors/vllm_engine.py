@@ -7,7 +7,7 @@ import asyncio
 import os
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import count as count_up
 from typing import Any, Literal, TypeVar, cast
 
@@ -24,6 +24,7 @@ from vllm.v1.engine.detokenizer import IncrementalDetokenizer
 from vllm.v1.engine.exceptions import EngineDeadError
 from vllm.v1.metrics.loggers import StatLoggerBase
 
+from actors import vllm_decoding
 from actors.engine import EngineDied, EngineStats, LoadReport
 from actors.weight_image import ImageMaker
 from actors.weight_stream import receive
@@ -58,6 +59,7 @@ class VllmSettings:
     revision: str | None
     cpu_cores: tuple[int, ...]
     processed_logprobs: bool
+    decodes: bool
     sync: SyncConfig
 
 
@@ -214,6 +216,7 @@ class VllmEngine:
     ) -> Completion:
         first_version, start_us = self.version, _now_us()
         written = begun.token_ids if begun is not None else ()
+        assert sampling.decoding is None or self._settings.decodes, "the engine cannot do this"
         parameters = _sampling_params(sampling, sampling.max_tokens - len(written))
         output = await self._final_output(prompt_ids + written, parameters, stop)
         answer = output.outputs[0]
@@ -281,6 +284,8 @@ class VllmEngine:
         config, settings = self._config, self._settings
         if settings.device == "cpu":
             _prepare_cpu(config, settings.threads)
+        if settings.decodes:  # its second runner takes another kind of logits processor
+            os.environ["VLLM_USE_V2_MODEL_RUNNER"] = "0"
         arguments = AsyncEngineArgs(
             model=settings.model_dir,
             revision=settings.revision,
@@ -298,6 +303,8 @@ class VllmEngine:
             generation_config="vllm",  # no sampling defaults of the model's own
             # Raw: of the model, before temperature and penalties.
             logprobs_mode="processed_logprobs" if settings.processed_logprobs else "raw_logprobs",
+            # Never for training: a policy is trained on samples of itself.
+            logits_processors=[vllm_decoding.NAME] if settings.decodes else None,
             worker_extension_cls="actors.vllm_worker.WorkerExtension",
             disable_log_stats=True,
         )
@@ -412,6 +419,9 @@ def _sampling_params(sampling: Sampling, max_tokens: int) -> SamplingParams:
         logprobs=0 if sampling.logprobs else None,  # 0: of the drawn token and no others
         flat_logprobs=True,  # one list of floats instead of an object for every token
         output_kind=RequestOutputKind.FINAL_ONLY,
+        extra_args=None
+        if sampling.decoding is None
+        else {vllm_decoding.KEY: asdict(sampling.decoding)},
     )
 
 

@@ -8,7 +8,7 @@ import shutil
 import stat
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,8 @@ class CheckpointStore:
         self._keep = keep
         self._keep_every = keep_every
         self._max_bytes = None if max_gib is None else max_gib * 2**30
+        self.good: Collection[int] = ()
+        """Steps whose weights are known to be good: the newest checkpoint of one of them stays."""
         self._under_way: dict[int, Path] = {}
         self._names = threading.RLock()
         """Whoever gives a folder another name, or takes it away."""
@@ -116,10 +118,13 @@ class CheckpointStore:
             self.abandon(folder)
             raise
 
-    def newest(self) -> tuple[Checkpoint | None, list[str]]:
-        """The newest checkpoint that is as its manifest says, and what was passed over."""
+    def newest(self, among: Collection[int] | None = None) -> tuple[Checkpoint | None, list[str]]:
+        """The newest checkpoint that is as its manifest says, and what was passed over; ``among``:
+        of one of these steps."""
         complaints = []
         for folder in reversed(self.folders()):
+            if among is not None and step_of(folder) not in among:
+                continue
             problem = check(folder)
             if problem is None:
                 return read(folder), complaints
@@ -177,9 +182,10 @@ class CheckpointStore:
             room = self._max_bytes - sum(map(size_of, newest))
             while for_good and sum(map(size_of, for_good)) > room:
                 for_good.pop(0)
+        good = [folder for folder in folders if step_of(folder) in self.good][-1:]
         failpoint("checkpoint.prune")
         for folder in older:
-            if folder not in for_good:
+            if folder not in (*for_good, *good):
                 self._remove(folder)
 
     def _remove(self, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,11 @@ from configs.processor import computes_bfloat16
 from configs.schema import RunConfig
 
 
-def launch(config: RunConfig, preset: str, *, resume: bool) -> tuple[dict[str, Any], Path]:
-    """Train and return the summary and the run's folder. The folder appears when all is checked."""
+def launch(
+    config: RunConfig, preset: str, *, resume: bool, sources: Mapping[str, str]
+) -> tuple[dict[str, Any], Path]:
+    """Train and return the summary and the run's folder. The folder appears when all is checked.
+    ``sources``: of ``configs.load``."""
     run_dir = locate(config, preset, resume=resume)
     if resume:
         run_dir.hold()
@@ -44,7 +48,7 @@ def launch(config: RunConfig, preset: str, *, resume: bool) -> tuple[dict[str, A
             display.progress("starting", "Ray")
             connect(config)
             plan, layout = _find_room(config, display)
-            run_dir.create(config, preset, prepared.fingerprints)
+            run_dir.create(config, preset, prepared.fingerprints, sources)
             display.note(f"run directory: {run_dir.path}")
             job = Job(
                 config=with_types(config, plan.device, has_bfloat16=computes_bfloat16()),

@@ -33,6 +33,7 @@ from cluster.neighbours import (
     Desk,
     Draws,
     Engines,
+    Guards,
     Issued,
     LearnerLost,
     Learns,
@@ -47,6 +48,9 @@ from configs.schema import RunConfig
 from verifiers.types import Lease, PublishedWeights, Ticket
 
 T = TypeVar("T")
+
+STARVED = 4
+"""Batches without an accepted rollout after which the guardrail looks at once."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,11 +67,13 @@ class Parts:
     """Take a copy of this version, in which every ticket below the second number is trained; what
     it returns is the rest of the work, and says at last whether the version is committed."""
     roll_back: Callable[[int], Awaitable[None]]
-    """Give the learner the newest checkpoint's weights, as this version."""
+    """Give the learner the newest checkpoint's weights, as this version; the newest good ones, if
+    the guardrail wants that."""
     revive: Callable[[LearnerLost], Awaitable[int]]
     """Start the learner again, with the newest checkpoint; returns the version it holds."""
     evaluate: Callable[[int], Awaitable[None]]
     """Evaluate the version that the engines hold."""
+    guard: Guards
     look: Callable[[], Awaitable[None]]
     """See to the parts that may hang, every second."""
     wanted_engines: Callable[[], int | None]
@@ -185,34 +191,44 @@ async def _train(parts: Parts, version: int) -> int:
     config = parts.config
     bad_steps = BadSteps(config.learner.rollback_after)
     end_ticket = 0
-    while version < config.steps and not parts.stop.is_set():
+    if version == 0 and parts.guard.is_on:  # the first good version to go back to
+        await _commit(parts, version, end_ticket)
+    while version < config.steps and not (parts.stop.is_set() or parts.guard.is_over):
         asked = now_us()
         lease = await _lease(parts, version)
         end_ticket = lease.end_ticket
         await _tell_source(parts, lease)
-        if lease.num_rollouts == 0:
+        is_worse = parts.guard.wants_back
+        if lease.num_rollouts == 0 and not is_worse:
             await _acknowledge(parts, lease, skipped=True)
             await parts.reports.ended(f"the data ended after {version} of {config.steps} steps")
             break
         leased = now_us()
         async with parts.learner_turn:
-            metrics = await _step(parts, lease)
-            await _acknowledge(parts, lease, skipped=metrics.skipped)
+            metrics = await _step(parts, lease) if lease.num_rollouts else None
+            await _acknowledge(parts, lease, skipped=metrics is None or metrics.skipped)
             stepped = now_us()
             version = parts.version = version + 1
-            goes_back = bad_steps.should_go_back(skipped=metrics.skipped, diverged=metrics.diverged)
-            if goes_back:
+            goes_back = metrics is not None and bad_steps.should_go_back(
+                skipped=metrics.skipped, diverged=metrics.diverged
+            )
+            is_worse = parts.guard.wants_back
+            if goes_back or is_worse:
                 await parts.roll_back(version)
         # A learner that began once more has published this version before, in its former life.
-        if (goes_back or version % config.sync_every == 0) and version > parts.published:
+        is_due = goes_back or is_worse or version % config.sync_every == 0
+        if is_due and version > parts.published:
             await _publish(parts, version)
         times = StepTimes(
             asked_us=asked, leased_us=leased, stepped_us=stepped, published_us=now_us()
         )
-        await parts.reports.stepped(lease, metrics, times)
-        is_due = parts.must_commit or version % config.checkpoint.every == 0
-        if is_due and bad_steps.in_a_row == 0:
+        if metrics is not None:
+            await parts.reports.stepped(lease, metrics, times)
+        is_due = parts.must_commit or is_worse or parts.guard.is_point(version)
+        if (is_due or version % config.checkpoint.every == 0) and bad_steps.in_a_row == 0:
             await _commit(parts, version, end_ticket)
+    if parts.guard.is_over:
+        await parts.reports.ended(f"the guardrail ended it after {version} of {config.steps} steps")
     if parts.published < version:
         await _publish(parts, version)
     await _finish_commit(parts)
@@ -226,11 +242,14 @@ async def _train(parts: Parts, version: int) -> int:
 async def _lease(parts: Parts, step: int) -> Lease:
     """Enough accepted groups for one step. A batch without any is normal: take the next as well."""
     patience = parts.config.cluster.batch_patience
-    for _ in range(patience):
-        lease = await parts.queue.lease(step)
+    for turn in range(patience):
+        # Of a model that is to be taken back nothing more need be accepted, and perhaps nothing is.
+        lease = await parts.queue.lease(step, as_it_is=parts.guard.wants_back)
         if lease.is_ready:
             return lease
         await parts.reports.waiting(lease)
+        if lease.num_accepted == 0 and turn + 1 == STARVED < patience:
+            await _look_now(parts)
     why = ", ".join(f"{reason} {count}" for reason, count in lease.reasons.items())
     raise NothingToLearn(
         f"step {step + 1}: {lease.num_accepted} of {lease.num_written} rollouts accepted ({why}) "
@@ -238,6 +257,13 @@ async def _lease(parts: Parts, step: int) -> Lease:
         f"cluster.batch_patience={patience} batches; raise filter.length_budget, look at what was "
         "rejected, or give easier problems"
     )
+
+
+async def _look_now(parts: Parts) -> None:
+    """So little is right that the next point to look at may never come."""
+    limit = parts.config.cluster.wait_timeout_s
+    await within(parts.outbox.join(), limit, "the engines to take their weights")
+    await parts.guard.look(parts.published)
 
 
 async def _step(parts: Parts, lease: Lease) -> Stepped:
@@ -350,6 +376,7 @@ async def sync(parts: Parts, start: int) -> None:
     """Bring every published version to every engine while they write; evaluate where it is due."""
     if start == 0:
         await parts.evaluate(0)
+    await parts.guard.look(start)
     while True:
         weights = await parts.outbox.get()
         loads = await within(
@@ -362,6 +389,8 @@ async def sync(parts: Parts, start: int) -> None:
         every = parts.config.eval.every
         if every and weights.version % every == 0 and weights.version < parts.config.steps:
             await parts.evaluate(weights.version)
+        if parts.guard.is_point(weights.version) and weights.version < parts.config.steps:
+            await parts.guard.look(weights.version)
         parts.outbox.task_done()
 
 

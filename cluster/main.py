@@ -3,17 +3,20 @@
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from cluster import capacity_command, job_commands
 from configs.errors import UserError
-from configs.load import dump, load
+from configs.load import dump, load, sources
 from configs.processor import computes_bfloat16
 from configs.schema import RunConfig
 from configs.secrets import redact, secrets_of
+
+T = TypeVar("T")
 
 RESUMABLE = 75
 """Exit code of a run that was stopped after a commit."""
@@ -66,40 +69,109 @@ def train(
         from cluster.run_dir import holds_run  # noqa: PLC0415  only then
 
         resume = resume or holds_run(config)
-    _train(config, preset, resume=resume)
+    _train(config, preset, resume=resume, given=sources(preset, settings or []))
+
+
+@app.command()
+def pipeline(
+    pipeline: Annotated[str, typer.Argument(help="A pipeline's name or a YAML file.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(help="key=value, such as stages.rlvr.set.steps=50.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the pipeline name=….")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show stages, data and settings; start nothing.")
+    ] = False,
+) -> None:
+    """Run after run, each from what the one before ended with: SFT, RLVR, compaction."""
+    from cluster import pipeline as stages  # noqa: PLC0415  only this command needs it
+    from configs.pipeline import load_pipeline  # noqa: PLC0415
+
+    config = load_pipeline(pipeline, settings or [])
+    if dry_run:
+        typer.echo("\n".join(stages.plan_lines(config)))
+        return
+    from cluster.launch import launch  # noqa: PLC0415  heavy
+    from cluster.models import resolve_model  # noqa: PLC0415
+
+    composed = stages.compose(config)
+    stages.require_objectives(composed)
+    resolve_model(composed[0].config.model.path, _say)  # the made model brings its problems
+    _stopping_plainly(
+        lambda: stages.run_pipeline(config, pipeline, resume=resume, launch=launch, say=typer.echo)
+    )
 
 
 @app.command()
 def demo() -> None:
     """Train the made model for a few minutes and show what became of it."""
-    summary, run_dir = _train(load("tiny", []), "demo", resume=False)
+    summary, run_dir = _train(load("tiny", []), "demo", resume=False, given=sources("tiny", []))
     from cluster.before_after import show  # noqa: PLC0415  rich is not for a typo
 
     show(summary, run_dir)
+
+
+@app.command("demo-data")
+def demo_data(
+    folder: Annotated[Path, typer.Argument(help="The run directory to write; must not exist.")],
+    rollouts: Annotated[int, typer.Option(help="About how many.")] = 20_000,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same rows.")] = 0,
+    hostile: Annotated[
+        bool, typer.Option("--hostile", help="With texts that attack a page which trusts them.")
+    ] = False,
+) -> None:
+    """Write a run that nobody ran, marked as synthetic: for tests and screenshots of the page."""
+    from dashboard.demo.write import write_demo  # noqa: PLC0415  only this command needs it
+
+    write_demo(folder, rollouts, seed=seed, hostile=hostile, report=_say)
+    typer.echo(f"wrote {folder}, a synthetic run")
 
 
 @app.command("eval")
 def evaluate(
     model: Annotated[str, typer.Argument(help="A run, a checkpoint, a model folder or name.")],
     settings: Settings = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="[LABEL=]FILE, hub data set or preset; may be repeated."),
+    ] = None,
     preset: Annotated[str | None, typer.Option(help="Settings to start from.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the responses; one that was begun goes on.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Accuracy and length of a model on held-out problems."""
+    """Accuracy and length of a model on held-out problems, with plots."""
     from cluster.evaluate import configure, evaluate_model  # noqa: PLC0415  heavy
+    from evaluation.report import report_lines  # noqa: PLC0415
 
-    config = configure(model, preset, settings or [])
-    summary = evaluate_model(config)
-    if as_json:
-        typer.echo(json.dumps(summary))
-        return
-    low, high = summary["accuracy_ci"]
-    typer.echo(
-        f"accuracy {100 * summary['accuracy']:.1f} % [{100 * low:.1f}, {100 * high:.1f}], "
-        f"mean {summary['mean_tokens']:.1f} tokens, p90 {summary['p90_tokens']:.0f}, "
-        f"truncated {100 * summary['truncated']:.1f} % "
-        f"({summary['problems']} problems x {summary['samples']})"
-    )
+    config = configure(model, preset, settings or [], data or [])
+    report = _failing_plainly(lambda: evaluate_model(config, data or [], out, model))
+    typer.echo(json.dumps(report) if as_json else "\n".join(report_lines(report)))
+
+
+@app.command()
+def compare(
+    base: Annotated[str, typer.Argument(help="An evaluation, or RUN[@LABEL].")],
+    others: Annotated[list[str], typer.Argument(help="What stands beside it.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for flips, plot and JSON.")] = None,
+    show: Annotated[int, typer.Option(help="Print the texts of so many changed answers.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Evaluations of the same problems beside each other: paired tests, and what changed."""
+    from cluster import compare as work  # noqa: PLC0415  only this command needs it
+
+    sources = [work.open_source(text) for text in (base, *others)]
+    rows = work.compare_all(sources[0], sources[1:])
+    warnings = work.notes(sources[0], sources[1:])
+    found = work.as_dict(sources[0], rows, warnings)
+    if out is not None:
+        work.write(out, sources, rows, found)
+    typer.echo(json.dumps(found) if as_json else "\n".join(work.lines(sources[0], rows, show)))
+    for warning in warnings:
+        _say(f"note: {warning}")
 
 
 @app.command()
@@ -186,6 +258,70 @@ def scale(
 
 
 @app.command()
+def dashboard(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories, or a folder of them.")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(help="8421, else the next free one.")] = None,
+    token: Annotated[bool, typer.Option("--token", help="Ask for a token here as well.")] = False,
+    token_file: Annotated[Path | None, typer.Option(help="A file with the token.")] = None,
+    unsafe_no_auth: Annotated[
+        bool, typer.Option("--unsafe-no-auth", help="Let everybody in who can reach the host.")
+    ] = False,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="A name under which a browser may call it.")
+    ] = None,
+    root_path: Annotated[str, typer.Option(help="Prefix that a proxy does not strip.")] = "",
+    memory_gib: Annotated[float, typer.Option(help="Memory for the rows of a run.")] = 1.0,
+    no_sql: Annotated[bool, typer.Option("--no-sql", help="Answer no SQL.")] = False,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Open no browser.")] = False,
+) -> None:
+    """Show runs in a browser, while they train and after: docs/dashboard.md."""
+    from dashboard.server.serve import Wanted, serve  # noqa: PLC0415  only this command needs it
+
+    serve(
+        Wanted(
+            runs=runs,
+            host=host,
+            port=port,
+            root_path=root_path,
+            token=token,
+            token_file=token_file,
+            unsafe_no_auth=unsafe_no_auth,
+            allow_host=allow_host or [],
+            memory_gib=memory_gib,
+            no_sql=no_sql,
+            no_open=no_open,
+        )
+    )
+
+
+@app.command()
+def query(
+    run: RunDir,
+    question: Annotated[str, typer.Argument(help="One SELECT, such as: SELECT * FROM evals")],
+    as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+) -> None:
+    """Ask a run in SQL: its rollouts, fates, texts, problems and evaluations."""
+    from cluster.query import query as ask  # noqa: PLC0415  only this command needs it
+
+    form = "json" if as_json else "csv" if as_csv else "table"
+    typer.echo(ask(run, question, form, _say))
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories, or a folder of them.")],
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("report.html"),
+) -> None:
+    """Write one HTML file with the plots and tables of runs: for a paper, a colleague, a ticket."""
+    from dashboard.server.report import write_report  # noqa: PLC0415  only this command needs it
+
+    write_report(runs, out, _say)
+    typer.echo(f"wrote {out}")
+
+
+@app.command()
 def check(run: RunDir, as_json: Json = False) -> None:
     """Prove from its files that a run lost nothing, doubled nothing and trained nothing too old."""
     from cluster.check import check as account  # noqa: PLC0415  only this command needs it
@@ -244,8 +380,11 @@ def main() -> None:
 def _commands() -> list[str]:
     return [
         "train",
+        "pipeline",
         "demo",
+        "demo-data",
         "eval",
+        "compare",
         "validate",
         "doctor",
         "export",
@@ -253,6 +392,9 @@ def _commands() -> list[str]:
         "replay",
         "confounders",
         "scale",
+        "dashboard",
+        "query",
+        "report",
         "check",
         "ckpt",
         "submit",
@@ -261,15 +403,30 @@ def _commands() -> list[str]:
     ]
 
 
-def _train(config: RunConfig, preset: str, *, resume: bool) -> tuple[dict[str, Any], Path]:
+def _train(
+    config: RunConfig, preset: str, *, resume: bool, given: dict[str, str]
+) -> tuple[dict[str, Any], Path]:
     from cluster.launch import launch  # noqa: PLC0415  heavy
-    from cluster.spawn import ActorFailed  # noqa: PLC0415  heavy
+
+    return _stopping_plainly(lambda: launch(config, preset, resume=resume, sources=given))
+
+
+def _stopping_plainly(work: Callable[[], T]) -> T:
     from cluster.train import Stopped  # noqa: PLC0415  heavy
 
     try:
-        return launch(config, preset, resume=resume)
+        return _failing_plainly(work)
     except Stopped as stopped:
         raise typer.Exit(_failed(stopped, RESUMABLE)) from None
+
+
+def _failing_plainly(work: Callable[[], T]) -> T:
+    from cluster.spawn import ActorFailed  # noqa: PLC0415  heavy
+
+    try:
+        return work()
+    except KeyboardInterrupt:
+        raise typer.Exit(_failed(RuntimeError("interrupted"), 130)) from None
     except (ActorFailed, TimeoutError, RuntimeError, OSError) as error:
         raise typer.Exit(_failed(error, 1)) from None
 

@@ -8,6 +8,7 @@ from actors.curriculum import check_curriculum
 from actors.doomed import check_rule
 from actors.prompts import PromptSource
 from cluster.models import models_dir, resolve_model
+from configs.errors import UserError
 from configs.schema import RunConfig
 from learner.provided import bound_objective, needs_rejected
 from verifiers.hooks import bind_hooks
@@ -30,6 +31,11 @@ class Prepared:
 
 def prepare(config: RunConfig, report: Callable[[str], None]) -> Prepared:
     """The model is there and every row of the data can be asked; else one line says why not."""
+    for key in ("prompt", "decode"):
+        if getattr(config.eval, key) is not None:
+            raise UserError(
+                f"eval.{key} is for `laconic eval`: a run is evaluated as it samples; leave it out"
+            )
     if config.judge.audit_verifier is not None:
         path_of(config.judge.audit_verifier)
     if config.economy.doomed is not None:

@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from actors.temperature import entropy_of
 from cluster.judge_alarm import JudgeAlarm
 from cluster.live import Display
 from cluster.metrics import Metrics
 from cluster.neighbours import Loaded, StepTimes
 from cluster.tracker import Tracker
 from configs.schema import RunConfig
+from evaluation.guardrail import Look
 from verifiers.pool_stats import PoolStats
 from verifiers.types import Lease, PublishedWeights
 
@@ -81,6 +83,7 @@ class Reports:
             "stale": lease.num_stale,
             "equal": lease.num_equal,
             "mean_tokens": lease.written_tokens / max(1, lease.num_written),
+            "entropy": entropy_of(lease.groups),
             "accepted_tokens_mean": lease.accepted_tokens / max(1, lease.num_accepted),
             "lag_max": lease.max_lag,
             "generated_tokens_per_s": self._rate(counts.generated_tokens),
@@ -187,6 +190,19 @@ class Reports:
         )
         self._metrics.evaluated(label, summary)
         await self._recorder.event("evaluated", label=label, **summary)
+
+    async def looked(self, look: Look, what_next: str) -> None:
+        """Of the guardrail."""
+        words = {
+            "pause": "; the length budget shrinks no further",
+            "resume": "; the length budget goes on shrinking",
+            "go_back": "; going back to the last good version",
+            "end": "; ending with the last good version",
+        }
+        self._display.note(f"guardrail: step {look.version}: {look}{words.get(what_next, '')}")
+        figures = {"accuracy": look.accuracy, "base": look.base, "at_best": look.at_best}
+        self._tracker.step({f"guardrail/{k}": v for k, v in figures.items()}, look.version)
+        await self._recorder.event("guardrail", what_next=what_next, **asdict(look))
 
     async def ended(self, why: str) -> None:
         self._display.note(why)

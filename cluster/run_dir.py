@@ -14,11 +14,14 @@ from actors.one_writer import InUse, hold
 from cluster.ray_job import is_ray_job
 from configs.errors import UserError
 from configs.load import dump, load_resolved
-from configs.run_files import RESOLVED, RUN, STATE, SUMMARY
+from configs.run_files import RESOLVED, RUN, SOURCES, STATE, SUMMARY
 from configs.schema import RunConfig
 from configs.secrets import redact, redact_values, secrets_of
 
-MAY_CHANGE = ("steps", "debug", "runs_dir", "name", "checkpoint", "recorder", "wandb", "cluster")
+MAY_CHANGE = (
+    *("steps", "debug", "runs_dir", "name"),
+    *("checkpoint", "recorder", "dashboard", "wandb", "cluster"),
+)
 """Keys and sections that a resumed run may set anew; the rest decides what is learned."""
 
 SHARDING = ("world_size", "zero_stage", "offload_optimizer")
@@ -68,9 +71,14 @@ class RunDir:
                 )
 
     def create(
-        self, config: RunConfig, preset: str, fingerprints: Mapping[str, str] | None = None
+        self,
+        config: RunConfig,
+        preset: str,
+        fingerprints: Mapping[str, str] | None = None,
+        sources: Mapping[str, str] | None = None,
     ) -> None:
-        """Write what is to run. A resumed run adds a start to its ``run.json``."""
+        """Write what is to run, and where its settings are from. A resumed run adds a start to its
+        ``run.json``."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self.hold()
@@ -82,9 +90,14 @@ class RunDir:
             run = {"name": self.path.name, "preset": preset, "starts": starts}
             run |= {"fingerprints": dict(fingerprints or {})}
             replace_file(self.path / RESOLVED, dump(config))
+            replace_file(self.path / SOURCES, json.dumps(dict(sources or {}), indent=1))
             replace_file(self.path / RUN, json.dumps(run, indent=1))
         except OSError as error:
             raise RunDirError(f"cannot write the run directory {self.path}: {error}") from error
+
+    def show_page(self, url: str) -> None:
+        """Who reads ``run.json`` finds the page there."""
+        replace_file(self.path / RUN, json.dumps(self._read(RUN) | {"dashboard": url}, indent=1))
 
     def seconds_before(self) -> float:
         """Wall time of this run's earlier processes, as far as they could still tell."""

@@ -78,6 +78,8 @@ class Stage:
     config: RunConfig
     plan: Plan
     log_dir: Path | None
+    decodes: bool = False
+    """Engines take ``Sampling.decoding``: never those of a training run."""
 
     def place(
         self,
@@ -142,6 +144,7 @@ class Stage:
             revision=config.model.revision,
             cpu_cores=where.cores,
             processed_logprobs=config.sampling.policy is not None,
+            decodes=self.decodes,
             sync=config.sync,
         )
         # What computes is a child, which pins itself; what collects may be anywhere.
@@ -238,6 +241,7 @@ def spawn_all(
         "actors.recorder:Recorder",
         str(run_dir.path),
         config.recorder,
+        prepared.model_dir,
         revive="start",
     )
     queue = stage.place(

@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,13 @@ from actors.replay import Opened
 from cluster.checkpoint import CURRICULUM, Checkpoint, CheckpointStore, TrainState
 from cluster.elastic import Elastic
 from cluster.fleet import Fleet
+from cluster.guarded import Guarded
 from cluster.live import Display
 from cluster.loop import Parts, run, within
 from cluster.metrics import Metrics
 from cluster.neighbours import LearnerLost
 from cluster.nodes import Layout
+from cluster.page import Page, is_wanted
 from cluster.plan import Plan
 from cluster.prepare import Prepared
 from cluster.ray_session import registered
@@ -33,7 +35,7 @@ from cluster.tracker import Tracker
 from configs.errors import UserError
 from configs.schema import RunConfig
 from evaluation.evaluator import evaluate
-from verifiers.types import Problem
+from verifiers.types import EvalSample, Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,8 @@ async def train(job: Job) -> dict[str, Any]:
     tracker = Tracker(
         job.config.wandb, job.run_dir.path, job.run_dir.path.name, job.config.model_dump()
     )
+    page = Page(job.config.dashboard, job.run_dir, job.display)
+    staying = asyncio.create_task(page.stay()) if is_wanted(job.config) else None
     try:
         tracker.start()
         return await Run(job, actors, tracker).go()
@@ -63,6 +67,9 @@ async def train(job: Job) -> dict[str, Any]:
     finally:
         await actors.close()
         tracker.close()
+        if staying is not None:
+            staying.cancel()
+            page.close()
 
 
 RETRY_SAVE = 4
@@ -104,6 +111,13 @@ class Run:
         self._fleet = Fleet(job.config, actors.staff, self._reports, actors.generators)
         self._reports.engines = self._fleet.rows
         self._supervisor = Supervisor(job.config, actors, self._reports, job.run_dir.path)
+        self._guarded = Guarded(
+            job.config.guardrail,
+            job.run_dir.path,
+            self._ask_probe,
+            self._curriculum,
+            self._reports,
+        )
         self._failed_saves = 0
         self._learner_restarts = 0
 
@@ -114,6 +128,8 @@ class Run:
         self._curriculum.restore(
             json.loads(checkpoint.curriculum.read_text()) if checkpoint else None, opened.cursor
         )
+        if self._job.run_dir.is_resumed:
+            self._guarded.resume(start)
         if checkpoint is not None:
             await self._restore(checkpoint)
         parts = Parts(
@@ -127,6 +143,7 @@ class Run:
             roll_back=self._roll_back,
             revive=self._revive,
             evaluate=self._evaluate,
+            guard=self._guarded,
             look=self._supervisor.look,
             wanted_engines=Elastic(
                 self._config,
@@ -143,6 +160,7 @@ class Run:
             await self._reports.heartbeat()
             raise Stopped(version)
         self._reports.phase = "evaluating"
+        await self._end_with_good_weights(version)
         await self._evaluate(version)
         return await self._finish(version)
 
@@ -160,8 +178,8 @@ class Run:
             stop.cancel()
             task.cancel()
 
-    def _newest_whole(self) -> Checkpoint | None:
-        checkpoint, complaints = self._store.newest()
+    def _newest_whole(self, among: Collection[int] | None = None) -> Checkpoint | None:
+        checkpoint, complaints = self._store.newest(among)
         for complaint in complaints:
             self._job.display.note(complaint)
         return checkpoint
@@ -193,6 +211,7 @@ class Run:
             "started",
             boot=boot,
             step=start,
+            parameters=started[2].num_parameters,
             reissued=len(opened.unsettled),
             processes={"driver": os.getpid(), **await processes(actors.parts)},
         )
@@ -210,10 +229,13 @@ class Run:
         step = checkpoint.state.step
         self._store.discard_after(step)
         await self._learner.load(checkpoint.path)
-        if self._heldout and self._job.run_dir.evaluation("before") is None:
-            await self._evaluate(0)
-        weights = await self._learner.publish(step)
-        await self._fleet.begin(weights)
+        if step > 0:
+            if self._heldout and self._job.run_dir.evaluation("before") is None:
+                await self._evaluate(0)
+            if not self._guarded.knows_first:
+                await self._guarded.look(0)
+            weights = await self._learner.publish(step)
+            await self._fleet.begin(weights)
         self._job.display.note(f"resumed at step {step} of {self._config.steps}")
 
     async def _checkpoint(self, version: int, end_ticket: int) -> Awaitable[bool]:
@@ -242,12 +264,14 @@ class Run:
                 f"the learner to write version {state.step}",
             )
             (folder / CURRICULUM).write_text(learned)
+            self._store.good = self._guarded.good
             await asyncio.to_thread(self._store.commit, folder, state)
         except TimeoutError:
             raise
         except (OSError, ActorFailed) as error:
             return await self._not_saved(state.step, folder, error)
         self._failed_saves = 0
+        self._guarded.committed(state.step)
         await self._actors.queue.commit(state.step, self._store.oldest_ticket())
         await self._actors.recorder.event("checkpoint", step=state.step)
         return True
@@ -298,6 +322,7 @@ class Run:
         self._curriculum.unlearn(
             json.loads(checkpoint.curriculum.read_text()) if checkpoint else None
         )
+        self._guarded.forget_after(step)
         await self._actors.queue.take_back(step)
         seconds = round(time.monotonic() - began, 2)
         await self._reports.changed(
@@ -309,8 +334,12 @@ class Run:
 
     async def _roll_back(self, version: int) -> None:
         """Weights, optimizer and rate as they were; versions and tickets go on."""
+        is_worse = self._guarded.wants_back
         bad = f"{self._config.learner.rollback_after} optimizer steps in a row were not finite"
-        checkpoint = await asyncio.to_thread(self._newest_whole)
+        if is_worse:
+            bad = "the model is no longer as right as it was"
+        good = self._guarded.good if is_worse else None
+        checkpoint = await asyncio.to_thread(self._newest_whole, good)
         if checkpoint is None:
             raise UserError(f"{bad}, and there is no checkpoint yet to go back to")
         await within(
@@ -318,10 +347,41 @@ class Run:
             self._config.cluster.wait_timeout_s,
             f"the learner to go back to step {checkpoint.state.step}",
         )
+        if is_worse:
+            self._guarded.went_back(version)
         await self._actors.recorder.event("rolled_back", step=version, to=checkpoint.state.step)
         self._job.display.note(
             f"step {version}: {bad}; going on from the weights of step {checkpoint.state.step}"
         )
+
+    async def _end_with_good_weights(self, version: int) -> None:
+        """Look at the last version as well; where it is worse, learner, engines and the last
+        checkpoint get the last good weights."""
+        await self._guarded.look(version)
+        if not self._guarded.wants_back:
+            if self._guarded.ends_paused:
+                good = self._guarded.good[-1]
+                self._job.display.note(f"what is exported is step {good}: later ones were worse")
+            return
+        end_ticket = self._store.newest([version])[0]
+        assert end_ticket is not None, "the last version is committed before a run ends"
+        await self._roll_back(version)
+        # Nobody trains with it: a number that the engines take, and that the queue is not told.
+        await self._fleet.begin(await self._learner.publish(version + 1, whole=True))
+        while not await (await self._checkpoint(version, end_ticket.state.end_ticket)):
+            pass  # it is tried again, and not for ever
+
+    async def _ask_probe(self) -> list[EvalSample]:
+        """The guardrail's problems: the last ones, so that they are not those of evaluations."""
+        guardrail = self._config.guardrail
+        problems = self._job.prepared.source.last_heldout(guardrail.problems)
+        asked = self._config.eval.model_copy(update={"samples": guardrail.samples})
+        samples, _ = await within(
+            evaluate([self._fleet], problems, self._config.model_copy(update={"eval": asked})),
+            self._config.cluster.wait_timeout_s,
+            "the guardrail's probe",
+        )
+        return samples
 
     async def _evaluate(self, version: int) -> None:
         """What the engines hold now, on the held-out problems; kept for the summary."""
@@ -353,6 +413,8 @@ class Run:
             "seconds": round(self._reports.seconds, 2),
             "counts": asdict(counts),
         }
+        if self._guarded.is_on:
+            summary["guardrail"] = self._guarded.summary()
         self._reports.phase = "finished"
         await self._reports.heartbeat()
         await self._actors.recorder.flush()

@@ -3,7 +3,7 @@
 import difflib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,8 +18,20 @@ from configs.schema import FilterConfig, JudgeConfig, RunConfig
 from configs.secrets import is_secret_name, redact_values, secret_keys, secrets_of
 
 PRESETS = Path(__file__).parent / "presets"
+RECIPES = Path(__file__).parent / "recipes"
+"""What a method sets, whatever the model and the data."""
+
+EXTENDS = "extends"
+"""Key of a file that names what it builds upon: presets, recipes or files beside it."""
+
 ENVIRONMENT_PREFIX = "LACONIC__"
-TEXTS = ("data.system_prompt", "data.suffix", "data.paraphrase", "learner.teacher.prompt")
+TEXTS = (
+    "data.system_prompt",
+    "data.suffix",
+    "data.paraphrase",
+    "learner.teacher.prompt",
+    "eval.prompt",
+)
 """Keys whose values may begin with a brace."""
 
 OPEN_SECTIONS = (
@@ -38,10 +50,38 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
+def recipe_names() -> list[str]:
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
 def load(preset: str, arguments: list[str]) -> RunConfig:
-    """``load("tiny", ["steps=5", "more.yaml"])``: preset, environment, then the arguments."""
-    layers = [_read_file(_preset_path(preset)), _from_environment(os.environ)]
-    layers += [_from_argument(argument) for argument in arguments]
+    """``load("tiny", ["rlvr", "steps=5", "more.yaml"])``: preset, environment, then the
+    arguments, each a recipe, a file or a pair."""
+    return validate(_container([layer for _, layer in _layers(preset, arguments)]))
+
+
+def load_layers(preset: str, layers: Sequence[str | Mapping[str, Any]]) -> RunConfig:
+    """The same with presets, recipes or files, and values as they are, instead of pairs."""
+    named = _layers(preset, [])
+    return validate(_container([*(layer for _, layer in named), *map(_layer, layers)]))
+
+
+def read_values(path: Path, arguments: list[str]) -> Any:
+    """A file that is no run's, with ``key=value`` pairs whose keys nobody checks here."""
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"an override reads key=value, got {argument!r}")
+        if "${" in value or value == "???":
+            raise ConfigError(f"{argument}: write the value itself")
+    try:
+        pairs = OmegaConf.from_dotlist(arguments)
+    except (OmegaConfBaseException, YAMLError) as error:
+        raise ConfigError(f"cannot read {' '.join(arguments)!r}: {_one_line(error)}") from error
+    return _container([_read_file(path), pairs])
+
+
+def _container(layers: list[DictConfig]) -> Any:
     try:
         merged = OmegaConf.to_container(
             OmegaConf.merge(*layers), resolve=True, throw_on_missing=True
@@ -50,7 +90,21 @@ def load(preset: str, arguments: list[str]) -> RunConfig:
         raise ConfigError(_one_line(error)) from error
     for key in secret_keys(merged):
         raise ConfigError(_secret(key))
-    return validate(merged)
+    return merged
+
+
+def _layer(what: str | Mapping[str, Any]) -> DictConfig:
+    return _read_all(find_file(what)) if isinstance(what, str) else OmegaConf.create(dict(what))
+
+
+def sources(preset: str, arguments: list[str]) -> dict[str, str]:
+    """Where ``load`` has each value from that somebody gave: the file's name, ``environment`` or
+    ``command line``. A key that is not in it has its default."""
+    found: dict[str, str] = {}
+    for source, layer in _layers(preset, arguments):
+        for key in leaves(OmegaConf.to_container(layer)):
+            found[key] = source
+    return found
 
 
 def load_judge(arguments: list[str]) -> JudgeConfig:
@@ -119,6 +173,25 @@ def is_settable(field: FieldInfo) -> bool:
     return section_of(field) is not field.annotation
 
 
+def _layers(preset: str, arguments: list[str]) -> list[tuple[str, DictConfig]]:
+    """What is composed, each with its name; the later wins."""
+    path = _preset_path(preset)
+    layers = [(path.name, _read_all(path)), ("environment", _from_environment(os.environ))]
+    for argument in arguments:
+        source = "command line" if "=" in argument else Path(argument).name
+        layers.append((source, _from_argument(argument)))
+    return layers
+
+
+def leaves(values: Any, prefix: str = "") -> Iterator[str]:
+    """``{"a": {"b": 1}}`` has ``a.b``; a list is one value."""
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
 def _preset_path(preset: str) -> Path:
     if (PRESETS / f"{preset}.yaml").is_file():
         return PRESETS / f"{preset}.yaml"
@@ -127,6 +200,33 @@ def _preset_path(preset: str) -> Path:
     near = difflib.get_close_matches(preset, preset_names(), 1)
     hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(preset_names())}"
     raise ConfigError(f"no preset and no YAML file is called {preset!r}; {hint}")
+
+
+def find_file(name: str, beside: Path | None = None) -> Path:
+    """What ``extends`` or a stage means: a preset, a recipe, or a file (``beside`` that one)."""
+    for folder in (PRESETS, RECIPES):
+        if (folder / f"{name}.yaml").is_file():
+            return folder / f"{name}.yaml"
+    if name.endswith((".yaml", ".yml")):
+        return (beside.parent / name) if beside is not None else Path(name)
+    names = [*preset_names(), *recipe_names()]
+    near = difflib.get_close_matches(name, names, 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
+    raise ConfigError(f"no preset, recipe or YAML file is called {name!r}; {hint}")
+
+
+def _read_all(path: Path, above: tuple[Path, ...] = ()) -> DictConfig:
+    """The file over all that it extends."""
+    if path in above:
+        raise ConfigError(f"{path} extends itself; remove it from the key {EXTENDS!r}")
+    values = _read_file(path)
+    names = values.pop(EXTENDS, [])
+    names = [names] if isinstance(names, str) else list(names)
+    below = [_read_all(find_file(str(name), path), (*above, path)) for name in names]
+    try:
+        return OmegaConf.merge(*below, values)  # pyright: ignore[reportReturnType]
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{path}: {_one_line(error)}") from error
 
 
 def _read_file(path: Path) -> DictConfig:
@@ -158,10 +258,15 @@ def _from_environment(environment: Mapping[str, str]) -> DictConfig:
 
 def _from_argument(argument: str) -> DictConfig:
     if "=" not in argument and argument.endswith((".yaml", ".yml")):
-        return _read_file(Path(argument))
+        return _read_all(Path(argument))
+    if argument in recipe_names():
+        return _read_all(RECIPES / f"{argument}.yaml")
     key, equals, _ = argument.partition("=")
     if not equals or not key:
-        raise ConfigError(f"an override reads key=value (or names a YAML file), got {argument!r}")
+        raise ConfigError(
+            "an override reads key=value (or names a YAML file or a recipe, which are "
+            f"{', '.join(recipe_names())}), got {argument!r}"
+        )
     return _from_pairs([argument])
 
 

@@ -21,6 +21,11 @@ CONTROL = "control.json"
 METRICS = "metrics.jsonl"
 EVENTS = "events.jsonl"
 VERDICTS = "verdicts.jsonl"
+HISTORY = "history.jsonl"
+"""Earlier contents of ``state.json``, one a line, closer together at the beginning."""
+SOURCES = "sources.json"
+"""Of every setting that is not its default: the file, ``environment`` or ``command line``."""
+GUARDRAIL = "guardrail.json"
 MANIFEST = "rollouts/manifest.jsonl"
 
 Kind = Literal["meta", "text", "tokens", "fate", "problems", "evals"]
@@ -144,6 +149,10 @@ SCHEMAS: dict[Kind, pa.Schema] = {
             ("answer", pa.string()),
             ("text", pa.string()),
             ("at_us", pa.int64()),
+            ("n_think", pa.int64()),  # tokens up to the end of thinking, the tag included
+            ("n_answer", pa.int64()),
+            ("logp_mean", pa.float64()),
+            ("benchmark", pa.string()),  # the set of problems; null: the run's held-out ones
         ]
     ),
 }

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from configs.decode import DecodeConfig
 from configs.economy import (
     BudgetConfig,
     CurriculumConfig,
@@ -16,6 +17,7 @@ from configs.economy import (
     SyncConfig,
     TemplateConfig,
 )
+from configs.guardrail import GuardrailConfig
 from configs.section import Section, Setting
 
 
@@ -357,6 +359,20 @@ class EvalConfig(Section):
     every: int = Field(default=0, ge=0)
     """Optimizer steps between evaluations on the way. 0: only before and after the run."""
 
+    prompt: str | None = None
+    """What a problem's last turn becomes, such as ``{problem} Be brief.``; ``laconic eval`` only.
+    None: it stays."""
+
+    decode: DecodeConfig | None = None
+    """Methods that change the decoding and not the model; ``laconic eval`` only. None: none."""
+
+    @field_validator("prompt")
+    @classmethod
+    def _asks_the_problem(cls, prompt: str | None) -> str | None:
+        if prompt is not None and "{problem}" not in prompt:
+            raise ValueError("it lacks {problem}, which stands for the problem's last turn")
+        return prompt
+
 
 class CheckpointConfig(Section):
     every: int = Field(default=10, gt=0)
@@ -385,6 +401,22 @@ class RecorderConfig(Section):
 
     text: Literal["all", "none"] = "all"
     """Keep the text of every rollout, rejected ones included."""
+
+    tokens_share: float = Field(default=0.02, ge=0, le=1)
+    """Share of the rollouts of which every token is kept, with its log-probability."""
+
+
+class DashboardConfig(Section):
+    enabled: bool | None = None
+    """Show the run on a page while it trains, in a process of its own that nothing waits for. None:
+    where Ray is private to the run, so neither in a Ray job nor on a cluster that it joined."""
+
+    host: str = "127.0.0.1"
+    """Address that the page listens on. Any other than this machine's own needs a token, which the
+    page makes: docs/dashboard.md."""
+
+    port: int | None = Field(default=None, gt=0, lt=65536)
+    """Its port. None: 8421, or the next free one."""
 
 
 class WandbConfig(Section):
@@ -506,8 +538,10 @@ class RunConfig(Section):
     sync: SyncConfig = SyncConfig()
     judge: JudgeConfig = JudgeConfig()
     eval: EvalConfig = EvalConfig()
+    guardrail: GuardrailConfig = GuardrailConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     recorder: RecorderConfig = RecorderConfig()
+    dashboard: DashboardConfig = DashboardConfig()
     wandb: WandbConfig = WandbConfig()
     cluster: ClusterConfig = ClusterConfig()
 
@@ -551,6 +585,7 @@ class RunConfig(Section):
             )
         self._economy_fits()
         self._engines_fit()
+        self._guardrail_fits()
         room = self.engine.max_model_len - self.data.max_prompt_tokens
         if self.max_response_tokens > room:
             raise ValueError(
@@ -599,6 +634,26 @@ class RunConfig(Section):
                 f"cluster.placement=shared and engine.gpu_memory_utilization "
                 f"{engine.gpu_memory_utilization} leave the learner too little of its GPU. Lower "
                 "engine.gpu_memory_utilization to 0.7 or less"
+            )
+
+    def _guardrail_fits(self) -> None:
+        guardrail = self.guardrail
+        if not guardrail.every:
+            return
+        if self.data.heldout is None:
+            raise ValueError(
+                f"guardrail.every {guardrail.every} needs problems to look at: set data.heldout, "
+                "or guardrail.every=0"
+            )
+        if guardrail.every % self.sync_every:
+            raise ValueError(
+                f"guardrail.every {guardrail.every} is no multiple of sync_every "
+                f"{self.sync_every}: only versions that are published can be looked at. Change one"
+            )
+        if guardrail.action == "pause" and self.budget.kind == "fixed":
+            raise ValueError(
+                "guardrail.action=pause has nothing to pause: budget.kind is fixed. Take rollback "
+                "or stop, or let the budget shrink (budget.kind)"
             )
 
     def _economy_fits(self) -> None:

@@ -7,10 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from evaluation.intervals import bootstrap
 from verifiers.types import EvalSample
-
-RESAMPLES = 2000
-LEVEL = 0.95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,12 +57,3 @@ def summarize(samples: Sequence[EvalSample], *, max_tokens: int, temperature: fl
 
 def is_right(sample: EvalSample) -> bool:
     return sample.status == "correct" and sample.finish_reason == "stop"
-
-
-def bootstrap(values: np.ndarray) -> tuple[float, float]:
-    """Percentile interval of the mean; seeded, so that the same samples give the same interval."""
-    draws = np.random.default_rng(0).integers(0, len(values), size=(RESAMPLES, len(values)))
-    means = values[draws].mean(axis=1)
-    tail = 50 * (1 - LEVEL)
-    low, high = np.percentile(means, [tail, 100 - tail])
-    return float(low), float(high)

@@ -1,5 +1,6 @@
 """The surroundings of every test: one thread a process, no hub, kernels kept in the environment;
-and ``--fault-table``, which writes what was seen of the fault suite into a page."""
+``--fault-table`` writes what was seen of the fault suite into a page, ``--screenshots`` pictures of
+the dashboard into a folder."""
 
 import os
 import sys
@@ -17,6 +18,8 @@ os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(Path(sys.prefix) / "torch_exte
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fault-table", type=Path, help="page to write the fault suite's table into")
+    parser.addoption("--screenshots", type=Path, help="folder to write the page's pictures into")
+    parser.addoption("--million", type=Path, help="a run of 1,000,000 rollouts to time the page on")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -282,6 +282,24 @@ class Settlement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Decoding:
+    """What is done to the logits of a response while it thinks, in evaluations alone: a model is
+    trained on samples of itself. Thinking lasts until ``think_end_ids`` were written."""
+
+    think_end_ids: tuple[int, ...]
+    stop_ids: tuple[int, ...] = ()
+    """Tokens whose logits become ``logit / stop_temperature + stop_bias``."""
+    stop_temperature: float = 1.0
+    stop_bias: float = 0.0
+    thinking_budget: int | None = None
+    """Response tokens after which ``forced_end_ids`` are written whatever the model wants."""
+    forced_end_ids: tuple[int, ...] = ()
+    waits: int = 0
+    """The first so many times that it would end its thinking, ``wait_ids`` are written instead."""
+    wait_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
     """Every sampling field, always explicit: the model's own generation defaults never apply."""
 
@@ -293,6 +311,8 @@ class Sampling:
     max_tokens: int
     logprobs: bool
     """Ask for the log-probability of every token that is drawn."""
+    decoding: Decoding | None = None
+    """What else is done to the logits; an engine must have been made for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -307,6 +327,10 @@ class EvalSample:
     num_tokens: int
     text: str
     extracted: str | None
+    num_think: int | None = None
+    """Tokens up to the end of its thinking, ``</think>`` included; None: nobody counted."""
+    logprob_mean: float | None = None
+    """Of its tokens, under the plain model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

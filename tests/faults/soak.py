@@ -196,6 +196,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         runs = (options.runs or Path(scratch)).resolve()
+        runs.mkdir(parents=True, exist_ok=True)
         settings = [*SETTINGS, *options.settings, f"runs_dir={runs}", "name=soak"]
         soak = Soak(runs / "soak", settings, random.Random(options.seed))
         began = time.monotonic()

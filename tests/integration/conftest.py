@@ -35,6 +35,7 @@ class World:
             "engine.max_num_seqs=64",
             "learner.micro_batch_tokens=512",
             "debug=true",
+            "dashboard.enabled=false",
         ]
 
     def run_dir(self, name: str) -> Path:

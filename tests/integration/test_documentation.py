@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from configs.load import recipe_names
+from configs.pipeline import pipeline_names
 from configs.run_files import latest_rollouts
 from learner.objectives.advantages import Group
 from learner.objectives.base import View
 from learner.objectives.bind import bind
+from tests.unit.test_reproduction import BENCHMARKS, benchmark_file
 from verifiers.python_code import python_code
 from verifiers.registry import VERIFIERS
 from verifiers.types import Task
@@ -60,7 +63,16 @@ def run(line: str, folder: Path) -> str:
 
 
 def test_the_pages_that_have_commands_are_these():
-    pages = ["README.md", "economy.md", "extending.md", "operations.md", "verifiers.md"]
+    pages = [
+        "README.md",
+        "economy.md",
+        "evaluation.md",
+        "extending.md",
+        "operations.md",
+        "pipelines.md",
+        "reproduction.md",
+        "verifiers.md",
+    ]
     assert [page.name for page in PAGES if commands(page)] == pages
 
 
@@ -87,7 +99,7 @@ def test_the_readme_is_true(tmp_path: Path):
         "laconic eval first-model --preset smollm2 eval.problems=3 eval.max_tokens=32 --json",
         tmp_path,
     )
-    assert json.loads(loaded_by_vllm)["problems"] == 3
+    assert json.loads(loaded_by_vllm)["sets"]["smollm2"]["problems"] == 3
 
 
 @pytest.mark.timeout(1200)
@@ -104,6 +116,36 @@ def test_the_operations_page_is_true(tmp_path: Path):
     python = blocks(ROOT / "docs/operations.md", "python")[0]
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{python}\nassert table.num_rows == 1280"
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+
+
+@pytest.mark.timeout(1200)  # the problems of the made model are counted
+def test_the_pipelines_page_is_true(tmp_path: Path):
+    page = ROOT / "docs/pipelines.md"
+    (tmp_path / "mine.yaml").write_text(blocks(page, "yaml")[0])
+
+    printed = {line: run(line, tmp_path) for line in commands(page)}
+
+    mine = printed["laconic pipeline mine.yaml stages.brevity.set.steps=10 --dry-run"]
+    assert "stage 2/2 brevity: onpolicy_sft, from what capability ends with" in mine
+    assert "10 steps of 32 x 8 rollouts, length budget 120" in mine
+    named = re.findall(r"^\| `([\w.-]+)` \|", page.read_text(), re.MULTILINE)
+    assert set(named) >= set(pipeline_names())
+    assert all(f"`{name}`" in page.read_text() for name in recipe_names())
+
+
+def test_the_reproduction_page_is_true(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    page = ROOT / "docs/reproduction.md"
+    for name in BENCHMARKS:
+        made = benchmark_file(tmp_path, name)
+        made.rename(tmp_path / f"{name}{'_test' if name == 'gsm8k' else ''}.parquet")
+    rows = [{"problem": "1+1?", "answer": "2"}, {"problem": "2+2?", "answer": None}]
+    (tmp_path / "deepscaler.json").write_text(json.dumps(rows))
+
+    printed = [run(line, tmp_path) for line in commands(page)]
+
+    assert "without an answer 1" in printed[1] and "written 1" in printed[1]
+    assert "# placement on cuda" in printed[0]
 
 
 def test_the_verifiers_page_is_true(tmp_path: Path):
@@ -169,6 +211,23 @@ def test_the_economy_page_is_true(tmp_path: Path):
     assert "128 of 128 decisions come out the same" in printed["laconic replay runs/watched"]
     report = printed["laconic confounders runs/watched"]
     assert "kept -> trained: no shift" in report
+
+
+@pytest.mark.timeout(900)
+def test_the_evaluation_page_is_true(tmp_path: Path):
+    printed = {line: run(line, tmp_path) for line in commands(ROOT / "docs/evaluation.md")}
+
+    [compared] = [text for line, text in printed.items() if line.startswith("laconic compare")]
+    assert "biased-eval beside base-eval on tiny, 30 problems" in compared
+    reports = [
+        json.loads((tmp_path / f"runs/{name}-eval/report.json").read_text())
+        for name in ("base", "biased")
+    ]
+    shorter = [report["sets"]["tiny"]["mean_think_tokens"] for report in reports]
+    assert shorter[1] < 0.9 * shorter[0]
+    named = re.findall(r"^\| ([^|]+) \|", (ROOT / "docs/evaluation.md").read_text(), re.MULTILINE)
+    figures = {name for cell in named for name in re.findall(r"`(\w+)`", cell)}
+    assert figures <= reports[0]["sets"]["tiny"].keys()
 
 
 def test_the_objective_of_the_extending_page_is_what_it_says(

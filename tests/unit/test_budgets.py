@@ -245,3 +245,34 @@ def test_a_quantile_is_not_led_astray_by_floats():
 def test_a_budget_that_nothing_can_fill_is_refused():
     with pytest.raises(ConfigError, match=r"min_lengths 9 is above memory 8.*Raise memory"):
         adaptive("budget.min_lengths=9", "budget.memory=8")
+
+
+def test_a_paused_schedule_goes_back_stands_still_and_goes_on_from_there():
+    budgets = scheduled()
+    usual = [tokens(scheduled(), version=version) for version in range(7)]
+    assert [tokens(budgets, version=version) for version in range(4)] == usual[:4]
+
+    budgets.pause(2)
+    budgets.pause(4)
+    restored = again("schedule", budgets)
+    for each in (budgets, restored):
+        assert [tokens(each, version=version) for version in (3, 4, 5)] == [usual[2]] * 3
+        each.unpause(5)
+        each.unpause(6)
+        assert [tokens(each, version=version) for version in (5, 6, 7, 99)] == [
+            usual[2], usual[3], usual[4], usual[6],
+        ]  # fmt: skip
+
+
+def test_a_paused_problem_of_its_own_budget_keeps_it():
+    budgets = adaptive()
+    learn(budgets, long(ACCEPTED, 40, 40, 40, 40))
+    before = tokens(budgets)
+
+    budgets.pause(1)
+    learn(budgets, long(ACCEPTED, *[20] * 40))
+    assert tokens(budgets) == before < L
+
+    budgets.unpause(2)
+    learn(budgets, long(ACCEPTED, *[20] * 40))
+    assert tokens(budgets) < before

@@ -23,8 +23,9 @@ def marked_rows() -> frozenset[int]:
     for path in set(TESTS.rglob("test_*.py")) - set((TESTS / "gpu").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             # To unparse every call takes seconds.
-            is_row = isinstance(node, ast.Call) and getattr(node.func, "attr", None) == "row"
-            if is_row and ast.unparse(node.func) == "pytest.mark.row":
+            if not isinstance(node, ast.Call) or getattr(node.func, "attr", None) != "row":
+                continue
+            if ast.unparse(node.func) == "pytest.mark.row":
                 found |= {ast.literal_eval(argument) for argument in node.args}
     return frozenset(found)
 

@@ -4,7 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from configs.load import ConfigError, dump, known_keys, load, load_resolved, preset_names
+from configs.load import (
+    ConfigError,
+    dump,
+    known_keys,
+    load,
+    load_resolved,
+    preset_names,
+    sources,
+)
 from configs.schema import LoraConfig, RunConfig
 
 
@@ -133,3 +141,17 @@ def test_the_wordings_of_the_data_page_are_settings(tmp_path: Path):
     templates = load("tiny", [str(tmp_path / "wordings.yaml")]).data.templates
 
     assert [template.level for template in templates] == ["short", "long"]
+
+
+def test_where_a_setting_is_from_is_who_gave_it_last(tmp_path, monkeypatch):
+    (tmp_path / "more.yaml").write_text("steps: 7\nlearner: {optimizer: {lr: 0.1}}\n")
+    monkeypatch.setenv("LACONIC__ENGINE__MAX_NUM_SEQS", "9")
+
+    found = sources("tiny", ["seed=3", str(tmp_path / "more.yaml"), "learner.lora.rank=4"])
+
+    assert found["steps"] == "more.yaml"
+    assert found["learner.optimizer.lr"] == "more.yaml"
+    assert found["learner.optimizer.betas"] == "tiny.yaml"
+    assert found["engine.max_num_seqs"] == "environment"
+    assert found["seed"] == found["learner.lora.rank"] == "command line"
+    assert "max_lag" in found and "debug" not in found

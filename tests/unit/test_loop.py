@@ -164,6 +164,31 @@ class Reports:
         self.why.append(why)
 
 
+class Guard:
+    """Looks at every second version; ``bad`` ones are worse, and the ``last_back``-th time that it
+    says so is the end."""
+
+    def __init__(self, log: list[str], bad: Collection[int] = (), last_back: int = 99) -> None:
+        self.log, self.bad = log, bad
+        self.is_on = bool(bad)
+        self.wants_back = False
+        self.backs, self.last_back = 0, last_back
+
+    @property
+    def is_over(self) -> bool:
+        return self.backs >= self.last_back and not self.wants_back
+
+    def is_point(self, version: int) -> bool:
+        return self.is_on and version % 2 == 0
+
+    async def look(self, version: int) -> None:
+        if not self.is_on or self.wants_back or self.is_over:
+            return
+        self.log.append(f"look {version}")
+        self.wants_back = version in self.bad
+        self.backs += self.wants_back
+
+
 class Staff:
     """Nobody else is to be had."""
 
@@ -196,6 +221,7 @@ class World:
         self.config = load("tiny", [*small, *settings])
         self.folder = folder
         self.log: list[str] = []
+        self.guard = Guard(self.log, **fakes.pop("guard", {}))
         self.fates = Fates()
         self.queue = ReplayQueue(str(folder), self.config, self.fates)
         self.learner = (reader or Learner)(self.log, **fakes.pop("learner", {}))
@@ -221,6 +247,7 @@ class World:
             revive=self.revive,
             look=self.look,
             evaluate=self.evaluate,
+            guard=self.guard,
             wanted_engines=lambda: None,
         )
 
@@ -251,6 +278,7 @@ class World:
 
     async def roll_back(self, version: int) -> None:
         self.log.append(f"roll back for {version}")
+        self.guard.wants_back = False
 
     async def evaluate(self, version: int) -> None:
         self.log.append(f"evaluate {version}")
@@ -668,3 +696,88 @@ async def test_a_single_accepted_rollout_makes_a_step_however_late_it_comes(tmp_
 
     [lease] = world.learner.leases
     assert (lease.num_rollouts, lease.end_ticket) == (1, 8)
+
+
+async def test_a_version_that_was_found_worse_takes_the_learner_back_and_that_is_kept(
+    tmp_path: Path,
+):
+    world = World(tmp_path, "steps=6", "max_lag=0", "checkpoint.every=100", guard={"bad": [2]})
+
+    assert await world.run() == 6
+
+    told = ("look", "step", "roll", "load")
+    assert [line for line in world.log if line.startswith(told)] == [
+        "look 0", "step 0", "load 1", "step 1", "load 2", "look 2",
+        "step 2", "roll back for 3", "load 3", "step 3", "load 4", "look 4",
+        "step 4", "load 5", "step 5", "load 6",
+    ]  # fmt: skip
+    commits = [line for line in world.log if line.startswith("commit")]
+    ends = {0: 0, 2: 4, 3: 6, 4: 8, 6: 12}
+    assert commits == [f"commit {step} below {end}" for step, end in ends.items()]
+
+
+@pytest.mark.parametrize("max_lag", [0, 1])
+async def test_the_guardrail_ends_a_run_with_what_it_went_back_to(tmp_path: Path, max_lag: int):
+    world = World(
+        tmp_path,
+        "steps=9", f"max_lag={max_lag}",
+        guard={"bad": [2, 4], "last_back": 2}, learner={"delay_s": 0.002},
+    )  # fmt: skip
+
+    version = await world.run()
+
+    went_back = [line for line in world.log if line.startswith("roll back")]
+    assert went_back == ["roll back for 3", f"roll back for {version}"]
+    assert world.reports.why == [f"the guardrail ended it after {version} of 9 steps"]
+    assert world.generators[0].version == version
+    assert f"commit {version} below {2 * version}" in world.log
+    counts = await world.queue.counts()
+    assert counts.trained == 2 * version
+
+
+async def test_a_model_of_which_nothing_is_accepted_any_more_is_taken_back_all_the_same(
+    tmp_path: Path,
+):
+    """No step can be filled of what it writes, and the look that sees it comes meanwhile."""
+    world = World(
+        tmp_path,
+        "steps=6", "max_lag=0",
+        accepted=lambda ticket: 0 if world.generators[0].version == 2 else 1,
+        guard={"bad": [2]},
+    )  # fmt: skip
+
+    assert await world.run() == 6
+
+    steps = [line for line in world.log if line.startswith(("step", "roll"))]
+    assert steps == ["step 0", "step 1", "roll back for 3", "step 3", "step 4", "step 5"]
+    assert world.log.index("look 2") < world.log.index("roll back for 3")
+    counts = await world.queue.counts()
+    assert (counts.trained, counts.dropped, counts.queued) == (10, {}, 0)
+
+
+async def test_starving_between_two_looks_is_a_look(tmp_path: Path):
+    world = World(
+        tmp_path,
+        "steps=5", "max_lag=0",
+        accepted=lambda ticket: 0 if world.generators[0].version == 3 else 1,
+        guard={"bad": [3]},
+    )  # fmt: skip
+
+    assert await world.run() == 5
+
+    looks = [line for line in world.log if line.startswith(("look", "roll"))]
+    assert looks == ["look 0", "look 2", "look 3", "roll back for 4", "look 4"]
+    assert len(world.reports.hungry) == loop.STARVED
+
+
+async def test_starving_without_being_worse_ends_the_run_as_ever(tmp_path: Path):
+    world = World(
+        tmp_path,
+        "steps=5",
+        "cluster.batch_patience=6",
+        accepted=lambda ticket: 0,
+        guard={"bad": [9]},
+    )
+
+    with pytest.raises(NothingToLearn, match="given up after"):
+        await world.run()

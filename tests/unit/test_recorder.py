@@ -154,6 +154,7 @@ async def test_a_rollout_is_recorded_with_its_decision_whether_accepted_or_not(t
         "verify_ms": 0.5,
         "n_prompt": 3,
         "n_tokens": 5,
+        "repetition": 0.0,
         "finish_reason": "stop",
         "answer": "2",
         "verdict": "correct",
@@ -457,6 +458,8 @@ async def test_an_evaluation_is_recorded_per_problem_and_sample(tmp_path: Path):
         num_tokens=640,
         text="\ud800",
         extracted=None,
+        num_think=600,
+        logprob_mean=-0.5,
     )
     await recorder.evals("after", 7, [sample])
     await recorder.close()
@@ -473,6 +476,10 @@ async def test_an_evaluation_is_recorded_per_problem_and_sample(tmp_path: Path):
         "n_tokens": 640,
         "answer": None,
         "text": "?",
+        "n_think": 600,
+        "n_answer": 40,
+        "logp_mean": -0.5,
+        "benchmark": None,
     }
 
 
@@ -651,10 +658,10 @@ class SlowDisk:
         self.num_waiting = 0
         self._write = actors.journal.write_part
 
-    def write_part(self, table: pa.Table, path: Path) -> None:
+    def write_part(self, table: pa.Table, path: Path, row_group: int | None = None) -> None:
         self.num_waiting += 1
         assert self.let_go.wait(20)
-        self._write(table, path)
+        self._write(table, path, row_group)
 
     async def holds(self, num_writers: int) -> None:
         while self.num_waiting < num_writers:

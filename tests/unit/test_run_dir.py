@@ -22,6 +22,7 @@ def test_nothing_is_written_until_it_is_created(tmp_path: Path):
         "lock",
         "run.json",
         "resolved.yaml",
+        "sources.json",
         "weights",
     }
 

@@ -1,0 +1,37 @@
+"""Pictures of every view in both themes, for docs/dashboard: ``--screenshots docs/dashboard``."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.browser.conftest import OpenPage
+from tests.browser.test_shell import VIEWS, settled
+
+ON_A_PHONE = ("overview", "health")
+
+
+@pytest.fixture
+def folder(request: pytest.FixtureRequest) -> Path:
+    path: Path | None = request.config.getoption("--screenshots")
+    if path is None:
+        pytest.skip("takes pictures when --screenshots FOLDER says where to")
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_picture_of_every_view(open_page: OpenPage, folder: Path, view: str, theme: str):
+    page = settled(open_page(f"#/{view}", theme=theme))
+    page.wait_for_timeout(400)  # canvases are drawn a frame after their data
+
+    page.screenshot(path=folder / f"{view}-{theme}.png")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("view", ON_A_PHONE)
+def test_a_picture_on_a_phone(open_page: OpenPage, folder: Path, view: str, theme: str):
+    page = settled(open_page(f"#/{view}", theme=theme, width=390, height=844))
+    page.wait_for_timeout(400)
+
+    page.screenshot(path=folder / f"{view}-phone-{theme}.png")
