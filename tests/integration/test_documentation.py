@@ -32,6 +32,8 @@ RUN_BY_OTHER_TESTS = {
     "laconic scale runs/short 2": "test_engines",
     "laconic scale runs/short": "test_engines",
     "ray start --head": "test_ray_job",
+    "laconic submit my.yaml name=far --address http://127.0.0.1:8265 --follow": "test_submit",
+    "laconic job list --address http://127.0.0.1:8265": "test_submit",
     "ray job submit --working-dir . -- python -m cluster.main tiny steps=3": "test_ray_job",
 }
 
