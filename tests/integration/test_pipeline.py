@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from cluster.check import check
 from tests.integration.conftest import Laconic, command
 from tests.integration.runs import is_alive, processes, records, wait_until
+from verifiers.parent import die_with_parent
 
 SETTINGS = [
     "name=p",
@@ -38,7 +40,7 @@ def folder(laconic: Laconic, tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = tmp_path_factory.mktemp("runs")
     arguments = ["pipeline", "sft-rlvr-opsd", f"runs_dir={runs}", *SETTINGS]
     second = runs / "p" / "2-rlvr"
-    driver = subprocess.Popen(command(*arguments))
+    driver = subprocess.Popen(command(*arguments), preexec_fn=partial(die_with_parent, os.getpid()))
     try:
         wait_until(lambda: _is_over(driver) or records(second, "ack"), "a step of RLVR", 900)
         assert driver.poll() is None, "it ended before it could be killed"
