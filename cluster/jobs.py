@@ -116,10 +116,10 @@ def submit(client: JobSubmissionClient, submission: Submission) -> str:
 
 def follow(client: JobSubmissionClient, job: str, say: Say) -> End:
     """Hand its log on until it ends. A connection that breaks is taken up where it was left."""
-    shown, lost_since = 0, None
+    log, lost_since = _Log(say), None
     while True:
         try:
-            shown = asyncio.run(_tail(client, job, shown, say))
+            asyncio.run(log.read(client, job))
             details = client.get_job_info(job)
             lost_since = None
             if details.status.is_terminal():
@@ -133,20 +133,28 @@ def follow(client: JobSubmissionClient, job: str, say: Say) -> End:
         time.sleep(AGAIN_S)
 
 
-async def _tail(client: JobSubmissionClient, job: str, shown: int, say: Say) -> int:
-    """Every attempt begins with the first line: those that were shown are passed over."""
-    seen, rest = 0, ""
-    async for chunk in client.tail_job_logs(job):
-        *lines, rest = (rest + chunk).split("\n")
-        for line in lines:
-            seen += 1
-            if seen > shown:
-                say(printable(line))
-    if rest:
-        seen += 1
-        if seen > shown:
-            say(printable(rest))
-    return max(seen, shown)
+class _Log:
+    """Of one job. Every attempt to read it begins with the first line: those that were shown are
+    passed over."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._shown = 0
+
+    async def read(self, client: JobSubmissionClient, job: str) -> None:
+        seen, rest = 0, ""
+        async for chunk in client.tail_job_logs(job):
+            *lines, rest = (rest + chunk).split("\n")
+            for line in lines:
+                seen += 1
+                self._show(seen, line)
+        if rest:
+            self._show(seen + 1, rest)
+
+    def _show(self, number: int, line: str) -> None:
+        if number > self._shown:
+            self._shown = number
+            self._say(printable(line))
 
 
 def end_of(details: JobDetails) -> End:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from cluster import job_commands
+from cluster import capacity_command, job_commands
 from configs.errors import UserError
 from configs.load import dump, load, sources
 from configs.processor import computes_bfloat16
@@ -33,6 +33,7 @@ app.add_typer(ckpt, name="ckpt")
 
 app.add_typer(job_commands.job, name="job")
 app.command()(job_commands.submit)
+app.command()(capacity_command.plan)
 
 RunDir = Annotated[Path, typer.Argument(help="A run directory.")]
 Preset = Annotated[str, typer.Argument(help="A preset's name or a YAML file.")]
@@ -309,6 +310,18 @@ def query(
 
 
 @app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories, or a folder of them.")],
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("report.html"),
+) -> None:
+    """Write one HTML file with the plots and tables of runs: for a paper, a colleague, a ticket."""
+    from dashboard.server.report import write_report  # noqa: PLC0415  only this command needs it
+
+    write_report(runs, out, _say)
+    typer.echo(f"wrote {out}")
+
+
+@app.command()
 def check(run: RunDir, as_json: Json = False) -> None:
     """Prove from its files that a run lost nothing, doubled nothing and trained nothing too old."""
     from cluster.check import check as account  # noqa: PLC0415  only this command needs it
@@ -381,10 +394,12 @@ def _commands() -> list[str]:
         "scale",
         "dashboard",
         "query",
+        "report",
         "check",
         "ckpt",
         "submit",
         "job",
+        "plan",
     ]
 
 

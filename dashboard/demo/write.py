@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,9 @@ from dashboard.demo.tally import Tally
 
 Report = Callable[[str], None]
 MIN_ROLLOUTS = 8 * GROUP
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+"""What a run may be called; the folder of a made-up one may have any name."""
+
 MAX_CHUNK = 3000
 """Groups that are made, and sealed, at a time."""
 
@@ -122,7 +126,7 @@ def _write_chunk(
 
 def _settings(name: str, shape: Shape) -> dict[str, Any]:
     return {
-        "name": name[:100] if name[:1].isalnum() else None,
+        "name": name if NAME.fullmatch(name) else None,
         "seed": shape.seed,
         "steps": shape.steps,
         "max_lag": MAX_LAG,

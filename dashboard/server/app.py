@@ -32,6 +32,7 @@ from dashboard.server.security import (
 )
 from dashboard.server.settings import Settings
 from dashboard.server.views import health, rollouts
+from dashboard.server.webhook import open_webhook
 
 MAX_BODY = 64 * 1024
 """Bytes of a POST."""
@@ -45,13 +46,18 @@ VERSION = "0.1.0"
 def make_app(settings: Settings) -> Starlette:
     """The application; it reads nothing before somebody asks."""
     desk = Desk(settings)
+    webhook = open_webhook(desk.alarms)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         first = next(iter(desk.runs.values()))
         warming = asyncio.create_task(desk.do(desk.warm, first))
+        if webhook is not None:
+            webhook.start()
         yield
         warming.cancel()
+        if webhook is not None:
+            webhook.stop()
         desk.close()
 
     routes = [

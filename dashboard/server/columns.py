@@ -67,6 +67,8 @@ FATE: dict[str, tuple[str, str]] = {
     "fate_us": ("at_us", "BIGINT"),
     "queue_ms": ("queue_ms", "FLOAT"),
     "loss_tokens": ("loss_tokens", "INTEGER"),
+    "weight": ("weight", "FLOAT"),
+    "learner_logp_mean": ("learner_logp_mean", "FLOAT"),
 }
 """From ``fate``: our name, its name there, type."""
 

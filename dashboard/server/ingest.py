@@ -26,7 +26,9 @@ OTHER_TABLES = """
     CREATE OR REPLACE TABLE checks (row BIGINT, name VARCHAR, pass BOOLEAN, value DOUBLE,
         threshold DOUBLE);
     CREATE OR REPLACE TABLE pending (rollout_id VARCHAR, ord BIGINT, fate VARCHAR, step INTEGER,
-        lag INTEGER, fate_version INTEGER, fate_us BIGINT, queue_ms FLOAT, loss_tokens INTEGER);
+        lag INTEGER, fate_version INTEGER, fate_us BIGINT, queue_ms FLOAT, loss_tokens INTEGER,
+        weight FLOAT, learner_logp_mean FLOAT);
+    CREATE OR REPLACE TABLE with_tokens (rollout_id VARCHAR, part INTEGER);
     CREATE OR REPLACE TABLE problems (problem_id VARCHAR, source VARCHAR, text VARCHAR,
         gold VARCHAR, difficulty DOUBLE, part INTEGER);
     CREATE OR REPLACE TABLE evals (label VARCHAR, version INTEGER, benchmark VARCHAR,
@@ -73,6 +75,12 @@ def take_in(
         _take_problems(db, run_dir, problems)
     if evals := parts.get("evals"):
         _take_evals(db, run_dir, evals)
+    if tokens := parts.get("tokens"):
+        db.execute(
+            f"""INSERT INTO with_tokens SELECT rollout_id, $2::INTEGER + file_index::INTEGER
+                FROM read_parquet($1, {OPTIONS})""",
+            [_files(run_dir, tokens), tokens[0].number],
+        )
     return labels
 
 

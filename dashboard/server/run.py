@@ -47,8 +47,10 @@ class Run:
         """Kept by ``views.engine_time``."""
         self.evaluations: tuple[int, Any] | None = None
         """Kept by ``views.evaluations``."""
-        self.recorded: tuple[Any, Any] | None = None
+        self.recorded: tuple[Any, Any, dict[str, Any]] | None = None
         """Kept by ``views.whatif``."""
+        self.problem_lists: tuple[Any, list[str]] | None = None
+        """Kept by ``views.problems``."""
         self.counts_changed_us: int | None = None
         """When ``state.json`` last counted something else than before."""
         self._counts: Any = None
@@ -155,6 +157,7 @@ class Run:
             if self._store is not None:
                 self._store.close()
                 self._store = self.evaluations = self.engine_factors = self.recorded = None
+                self.problem_lists = None
                 self._refreshed = float("-inf")
 
     def info(self) -> dict[str, Any]:

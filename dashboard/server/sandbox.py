@@ -38,7 +38,10 @@ TABLES: dict[Kind, str] = {
     "evals": "evaluations, problem by problem",
 }
 
-ROLLOUTS = """
+PLAIN = "CREATE VIEW rollouts AS SELECT * FROM meta LEFT JOIN fate USING (rollout_id)"
+"""Where no rollout is there twice and none has two fates."""
+
+LATEST = """
     CREATE VIEW rollouts AS
     WITH numbered AS (
         SELECT *, split_part(group_id, '.', 1) AS ticket, row_number() OVER () AS place FROM meta),
@@ -53,6 +56,13 @@ ROLLOUTS = """
         QUALIFY row_number() OVER (PARTITION BY rollout_id ORDER BY place DESC) = 1)
     SELECT latest.*, fates.* EXCLUDE (rollout_id, place)
     FROM latest LEFT JOIN fates USING (rollout_id)"""
+"""``configs.run_files.latest_rollouts``, as a question. It costs ten times as much."""
+
+IS_PLAIN = """
+    SELECT (SELECT coalesce(max(attempt), 0) = 0 FROM meta)
+        AND (SELECT count(*) = count(DISTINCT rollout_id) FROM fate)
+        AND NOT EXISTS (SELECT 1 FROM meta GROUP BY group_id
+            HAVING count(*) <> bit_count(bit_or(1::BIGINT << (sample % 62))))"""
 
 EXAMPLES = (
     (
@@ -120,7 +130,7 @@ def ask(
 
 
 def _ask(run_dir: Path, question: str, on_start: Callable[[Callable[[], None]], None]) -> Answer:
-    connection = open_sandbox(run_dir)
+    connection = open_sandbox(run_dir, question)
     timer = threading.Timer(SECONDS, connection.interrupt)
     try:
         on_start(connection.interrupt)
@@ -144,8 +154,25 @@ def _ask(run_dir: Path, question: str, on_start: Callable[[Callable[[], None]], 
         connection.close()
 
 
-def open_sandbox(run_dir: Path) -> duckdb.DuckDBPyConnection:
-    """A database with the run's tables, behind a lock that it cannot open itself."""
+def open_sandbox(run_dir: Path, question: str) -> duckdb.DuckDBPyConnection:
+    """A database with the tables that the question names, behind a lock that it cannot open."""
+    connection = _empty()
+    allowed: list[str] = []
+    parts = read_parts(run_dir)
+    for kind in _named(question):
+        files = [run_dir / file for file in parts.get(kind, ())]
+        allowed += [str(file) for file in files]
+        connection.execute(_view(connection, kind, files))
+    if re.search(r"\brollouts\b", question, re.IGNORECASE):
+        is_plain = connection.execute(IS_PLAIN).fetchone() == (True,)
+        connection.execute(PLAIN if is_plain else LATEST)
+    connection.execute("SET allowed_paths = $1", [allowed])
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+    return connection
+
+
+def _empty() -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(":memory:")
     for setting in (
         "threads = 2",
@@ -157,17 +184,15 @@ def open_sandbox(run_dir: Path) -> duckdb.DuckDBPyConnection:
         "python_enable_replacements = false",
     ):
         connection.execute(f"SET {setting}")
-    allowed: list[str] = []
-    parts = read_parts(run_dir)
-    for kind in SCHEMAS:
-        files = [run_dir / file for file in parts.get(kind, ())]
-        allowed += [str(file) for file in files]
-        connection.execute(_view(connection, kind, files))
-    connection.execute(ROLLOUTS)
-    connection.execute("SET allowed_paths = $1", [allowed])
-    connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")
     return connection
+
+
+def _named(question: str) -> list[Kind]:
+    """Opening the files of a table that nobody asks for would be most of the time."""
+    words = set(re.findall(r"\w+", question.lower()))
+    if "rollouts" in words:
+        words |= {"meta", "fate"}
+    return [kind for kind in SCHEMAS if kind in words]
 
 
 def read_parts(run_dir: Path) -> dict[str, list[str]]:
@@ -184,10 +209,13 @@ def read_parts(run_dir: Path) -> dict[str, list[str]]:
     return found
 
 
-def tables(run_dir: Path) -> list[dict[str, Any]]:
-    """What can be asked for, with its columns."""
-    connection = open_sandbox(run_dir)
+def tables() -> list[dict[str, Any]]:
+    """What can be asked for, with its columns: the same for every run."""
+    connection = _empty()
     try:
+        for kind in SCHEMAS:
+            connection.execute(_view(connection, kind, ()))
+        connection.execute(PLAIN)
         names = {"rollouts": "every rollout that counts, with its last fate", **TABLES}
         return [
             {
@@ -200,8 +228,6 @@ def tables(run_dir: Path) -> list[dict[str, Any]]:
             }
             for name, description in names.items()
         ]
-    except duckdb.Error as error:
-        raise Refused("unreadable", _without_paths(str(error), run_dir)) from None
     finally:
         connection.close()
 

@@ -27,6 +27,8 @@ class Settings:
     """Names, besides this machine's, by which a browser may call it."""
     sql: bool = True
     memory_gib: float = 1.0
+    query_s: float = 10.0
+    """Longest answer."""
     instance: str = field(default_factory=lambda: secrets.token_hex(4))
 
     @property

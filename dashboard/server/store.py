@@ -18,8 +18,6 @@ from dashboard.server.lines import LineTail
 logger = logging.getLogger(__name__)
 
 MEMORY_GIB = 1.0
-QUERY_S = 10.0
-"""Longest question."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

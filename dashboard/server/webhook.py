@@ -2,11 +2,14 @@
 
 import json
 import logging
+import os
 import threading
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from configs.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -18,6 +21,18 @@ TIMEOUT_S = 5.0
 TRIES = 3
 
 Alarm = Mapping[str, Any]
+Alarms = Callable[[], Mapping[str, list[dict[str, Any]]]]
+"""Those that stand, by run."""
+
+
+def open_webhook(alarms: Alarms) -> "Webhook | None":
+    """None where nobody asked for one. Raises UserError for an address that is none."""
+    url = os.environ.get(VARIABLE, "").strip()
+    if not url:
+        return None
+    if not url.startswith(("http://", "https://")):
+        raise UserError(f"{VARIABLE} must begin with http:// or https://")
+    return Webhook(url, alarms)
 
 
 class Webhook:
@@ -26,8 +41,7 @@ class Webhook:
     What stood already when this process started counts as told, unless it is critical.
     """
 
-    def __init__(self, url: str, alarms: Callable[[], Mapping[str, list[dict[str, Any]]]]) -> None:
-        """``alarms``: those that stand, by run. A failure of it is one of the page, not of this."""
+    def __init__(self, url: str, alarms: Alarms) -> None:
         self._url = url
         self._alarms = alarms
         self._started_us = time.time_ns() // 1000

@@ -17,10 +17,7 @@ from typing import Any
 from urllib.error import URLError
 
 import pytest
-
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="the browser driver is not installed"
-)
+from playwright.sync_api import sync_playwright
 
 CHROMIUM = Path("/usr/bin/chromium")
 ROOT = Path(__file__).parents[2]
@@ -94,7 +91,7 @@ def server(demo_run: Path) -> Iterator[Server]:
 def browser() -> Iterator[Any]:
     if not CHROMIUM.exists():
         pytest.skip(f"needs {CHROMIUM}: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
+    with sync_playwright() as driver:
         browser = driver.chromium.launch(
             executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-dev-shm-usage"]
         )
@@ -110,9 +107,9 @@ class Watch:
     faults: list[str]
 
     def follow(self, page: Any) -> None:
-        page.on("console", self._console)
+        page.on("console", lambda message: self._console(message))  # the driver marks what it calls
         page.on("pageerror", lambda error: self.faults.append(f"error: {error}"))
-        page.on("request", self._request)
+        page.on("request", lambda request: self._request(request))
 
     def _console(self, message: Any) -> None:
         if message.type in ("error", "warning"):

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.browser.conftest import OpenPage, Server, serving
 from tests.browser.prefix_proxy import below
@@ -17,7 +18,7 @@ VIEWS = [
 def settled(page: Any) -> Any:
     """The page, once its view has its data."""
     page.wait_for_selector("main h1")
-    page.wait_for_function("!document.querySelector('.skeleton, [aria-busy=true]')")
+    expect(page.locator(".skeleton, [aria-busy=true]")).to_have_count(0, timeout=15_000)
     return page
 
 

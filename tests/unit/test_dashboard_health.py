@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
+from configs.errors import UserError
 from configs.load import load
 from dashboard.demo.write import write_demo
 from dashboard.server.desk import Desk
 from dashboard.server.health import Spell, Vitals, look, spells, standing
 from dashboard.server.health_rules import RULES
 from dashboard.server.settings import Settings
-from dashboard.server.webhook import Webhook
+from dashboard.server.webhook import Webhook, open_webhook
 
 MINUTE = 60_000_000
 NOW = 1_000 * MINUTE
@@ -215,6 +216,28 @@ def test_the_made_up_run_has_had_its_troubles_and_the_page_tells_them(tmp_path: 
     assert {"engine", "not_finite"} <= past
     assert {rule["key"] for rule in states} == {rule.key for rule in RULES}
     assert run.alarms() == standing(alarms)
+
+
+def test_a_run_that_goes_on_is_watched_and_one_that_is_over_is_not(tmp_path: Path):
+    write_demo(tmp_path / "over", 4000, report=lambda line: None)
+    write_demo(tmp_path / "silent", 4000, report=lambda line: None)
+    (tmp_path / "silent/summary.json").unlink()
+    was = json.loads((tmp_path / "silent/state.json").read_text())
+    (tmp_path / "silent/state.json").write_text(json.dumps(was | {"phase": "training"}))
+    desk = Desk(Settings(runs=(tmp_path / "over", tmp_path / "silent")))
+
+    found = desk.alarms()
+
+    assert list(found) == ["silent"]
+    assert found["silent"][0]["rule"] == "silent"
+
+
+def test_an_address_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LACONIC_WEBHOOK_URL", "file:///etc/passwd")
+    with pytest.raises(UserError, match="LACONIC_WEBHOOK_URL must begin with http"):
+        open_webhook(dict)
+    monkeypatch.delenv("LACONIC_WEBHOOK_URL")
+    assert open_webhook(dict) is None
 
 
 class Posts(BaseHTTPRequestHandler):

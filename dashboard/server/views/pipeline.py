@@ -1,6 +1,6 @@
 """V8: who waits for whom, in numbers and in one sentence; one optimizer step as lanes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dashboard.server.errors import Refused
@@ -35,14 +35,11 @@ def pipeline(look: Look) -> dict[str, Any]:
     config = look.run.config
     limit = config.max_lag if config else None
     bottleneck, sentence = bottleneck_of(metrics[-NEWEST:], seconds)
-    lags = look.db.rows(
-        """SELECT lag, count(*) AS rollouts FROM rollouts
-            WHERE fate = 'trained' AND lag IS NOT NULL GROUP BY lag ORDER BY lag"""
+    lags = look.db.tuples(
+        """SELECT generator_id::VARCHAR, lag, count(*) FROM rollouts
+            WHERE fate = 'trained' AND lag IS NOT NULL GROUP BY ALL ORDER BY ALL"""
     )
-    p50, p95 = look.db.one(
-        """SELECT quantile_disc(lag, 0.5), quantile_disc(lag, 0.95) FROM rollouts
-            WHERE fate = 'trained'"""
-    )
+    of_all = _counted(lags, None)
     return {
         "sentence": sentence,
         "bottleneck": bottleneck,
@@ -50,27 +47,54 @@ def pipeline(look: Look) -> dict[str, Any]:
         "steps": _steps(metrics),
         "max_lag": limit,
         "lag_violations": sum(
-            row["rollouts"] for row in lags if limit is not None and row["lag"] > limit
+            num for lag, num in of_all.items() if limit is not None and lag > limit
         ),
         "lag": [
-            row | {"filters": {"fate": ["trained"], "lag_min": row["lag"], "lag_max": row["lag"]}}
-            for row in lags
+            {
+                "lag": lag,
+                "rollouts": num,
+                "filters": {"fate": ["trained"], "lag_min": lag, "lag_max": lag},
+            }
+            for lag, num in of_all.items()
         ],
-        "lag_p50": p50,
-        "lag_p95": p95,
-        "lag_by_generator": look.db.rows(
-            """SELECT generator_id::VARCHAR AS generator_id, count(*) AS rollouts,
-                    quantile_disc(lag, 0.5) AS p50, quantile_disc(lag, 0.95) AS p95,
-                    max(lag) AS max
-                FROM rollouts WHERE fate = 'trained' AND lag IS NOT NULL
-                  AND generator_id IS NOT NULL
-                GROUP BY generator_id ORDER BY generator_id"""
-        ),
+        "lag_p50": quantile(of_all, 0.5),
+        "lag_p95": quantile(of_all, 0.95),
+        "lag_by_generator": [
+            {
+                "generator_id": name,
+                "rollouts": sum(of_it.values()),
+                "p50": quantile(of_it, 0.5),
+                "p95": quantile(of_it, 0.95),
+                "max": max(of_it),
+            }
+            for name in dict.fromkeys(name for name, _, _ in lags if name is not None)
+            if (of_it := _counted(lags, name))
+        ],
         **_gauges(look, points),
         "drops": _drops(look),
         "first_step": metrics[0]["step"] if metrics else None,
         "last_step": metrics[-1]["step"] if metrics else None,
     }
+
+
+def quantile(counts: Mapping[int, int], share: float) -> int | None:
+    """The least value that so large a share of all does not exceed."""
+    needed = share * sum(counts.values())
+    reached = 0
+    for value in sorted(counts):
+        reached += counts[value]
+        if reached >= needed:
+            return value
+    return None
+
+
+def _counted(lags: Sequence[tuple[str | None, int, int]], name: str | None) -> dict[int, int]:
+    """Rollouts by lag, of one engine or of all."""
+    found: dict[int, int] = {}
+    for engine, lag, num in lags:
+        if name in (None, engine):
+            found[lag] = found.get(lag, 0) + num
+    return dict(sorted(found.items()))
 
 
 def learner_seconds(rows: Sequence[Row]) -> dict[str, float]:

@@ -34,15 +34,10 @@ def problems(look: Look) -> dict[str, Any]:
     limit = look.args.integer("limit", 100, 1, 500)
     offset = look.args.integer("offset", 0, 0, 10**9)
     where = _searched(look)
-    total = look.db.one(
-        f"SELECT count(DISTINCT problem_id) FROM rollouts WHERE {where.sql}", where.values
-    )[0]
-    found = look.db.rows(
-        f"""SELECT {SUMMARY} FROM rollouts WHERE {where.sql} GROUP BY problem_id
-            ORDER BY {order(look)} LIMIT {limit} OFFSET {offset}""",
-        where.values,
-    )
-    return {"total": total, "offset": offset, "rows": _with_texts(look, found)}
+    ids = _ordered(look, where)
+    shown = ids[offset : offset + limit]
+    total, found = len(ids), summaries(look, where, shown)
+    return {"total": total, "offset": offset, "rows": found}
 
 
 def problem(look: Look) -> dict[str, Any]:
@@ -148,18 +143,27 @@ def _searched(look: Look) -> Where:
     )
 
 
+def _ordered(look: Look, where: Where) -> list[str]:
+    """All problems that the condition leaves, in the order of the request; kept for a while, since
+    whoever looks at one of them looks at the next."""
+    key = (look.run.store.offset, order(look), where)
+    if look.run.problem_lists is None or look.run.problem_lists[0] != key:
+        found = look.db.tuples(
+            f"""SELECT problem_id FROM (SELECT {SUMMARY} FROM rollouts WHERE {where.sql}
+                GROUP BY problem_id) ORDER BY {order(look)}""",
+            where.values,
+        )
+        look.run.problem_lists = (key, [name for (name,) in found])
+    return look.run.problem_lists[1]
+
+
 def _neighbours(look: Look, name: str) -> tuple[str | None, str | None]:
     """Before and after it in the list that filters and sort make."""
-    where = _searched(look)
-    found = look.db.tuples(
-        f"""SELECT previous, following FROM (
-                SELECT problem_id, lag(problem_id) OVER (ORDER BY {order(look)}) AS previous,
-                    lead(problem_id) OVER (ORDER BY {order(look)}) AS following
-                FROM (SELECT {SUMMARY} FROM rollouts WHERE {where.sql} GROUP BY problem_id))
-            WHERE problem_id = ?""",
-        [*where.values, name],
-    )
-    return found[0] if found else (None, None)
+    ids = _ordered(look, _searched(look))
+    if name not in ids:
+        return None, None
+    at = ids.index(name)
+    return ids[at - 1] if at else None, ids[at + 1] if at + 1 < len(ids) else None
 
 
 def _by_version(look: Look, name: str) -> list[dict[str, Any]]:

@@ -14,6 +14,9 @@ FACETS = (
     *("verdict", "reason", "fate", "finish_reason", "source", "generator_id", "template_id"),
     *("origin", "stage", "version", "failed", "tag"),
 )
+LABELLED = FACETS[:8]
+"""Columns of few values."""
+
 MAX_CHOICES = 200
 MAX_TEXT = 1_000_000
 """Characters of a text in one answer."""
@@ -62,7 +65,39 @@ def facets(look: Look) -> dict[str, Any]:
             )
     where = look.where()
     total = look.db.one(f"SELECT count(*) FROM rollouts WHERE {where.sql}", where.values)[0]
-    return {"total": total, "facets": {name: _facet(look, name) for name in names}}
+    given = look.given()
+    together = [name for name in names if name in LABELLED and name not in given]
+    found = _facets_at_once(look, together)
+    return {
+        "total": total,
+        "facets": {name: found[name] if name in found else _facet(look, name) for name in names},
+    }
+
+
+def _facets_at_once(look: Look, names: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """Facets that nothing was chosen of see the same rows: one pass over them counts all."""
+    if not names:
+        return {}
+    where = look.where()
+    rows = look.db.tuples(
+        f"""SELECT {", ".join(f"{name}::VARCHAR" for name in names)}, num FROM
+            (SELECT {", ".join(names)}, count(*) AS num FROM rollouts WHERE {where.sql}
+             GROUP BY ALL)""",
+        where.values,
+    )
+    counts: dict[str, dict[str, int]] = {name: {} for name in names}
+    for *values, num in rows:
+        for name, value in zip(names, values, strict=True):
+            value = "accepted" if value is None and name == "reason" else value
+            if value is not None:
+                counts[name][value] = counts[name].get(value, 0) + num
+    return {
+        name: [
+            {"value": value, "count": num}
+            for value, num in sorted(of_it.items(), key=lambda pair: (-pair[1], pair[0]))
+        ][:MAX_CHOICES]
+        for name, of_it in counts.items()
+    }
 
 
 def _facet(look: Look, name: str) -> list[dict[str, Any]]:
@@ -130,8 +165,9 @@ def choices(look: Look) -> dict[str, Any]:
     spans = {"version": bounds[0:2], "step": bounds[2:4], "tokens": bounds[4:6]}
     plain = Look(run=look.run, db=look.db, args=type(look.args)(values={}))
     names = [name for name in FACETS if name not in ("version", "stage")]
+    found = _facets_at_once(plain, [name for name in names if name in LABELLED])
     return {
-        **{name: _facet(plain, name) for name in names},
+        **{name: found[name] if name in found else _facet(plain, name) for name in names},
         **{name: None if span[0] is None else span for name, span in spans.items()},
         "missing": missing_columns(look),
     }
@@ -180,20 +216,20 @@ def find(look: Look) -> dict[str, Any]:
 def rollout(look: Look) -> dict[str, Any]:
     row = find(look)
     born = _born(look, row)
-    fate = _last_fate(look, row["rollout_id"])
+    fate = _fate(look, row)
     text = text_info(look, row)
     siblings = rollout_rows.select(
         look, "WHERE r.group_id = ? ORDER BY r.sample", [row["group_id"]]
     )
     previous, following = _neighbours(look, row)
     annotations = look.run.annotations
-    has_tokens = _has_tokens(look, row)
+    has_tokens = _token_part(look, row) is not None
     more = {
-        "weight": fate.get("weight"),
-        "loss_tokens": fate.get("loss_tokens"),
-        "learner_logp_mean": fate.get("learner_logp_mean"),
-        "trained_version": fate.get("version"),
-        "fate_us": fate.get("at_us"),
+        "weight": fate["weight"],
+        "loss_tokens": fate["loss_tokens"],
+        "learner_logp_mean": fate["learner_logp_mean"],
+        "trained_version": fate["fate_version"],
+        "fate_us": fate["fate_us"],
         **{
             name: born.get(name)
             for name in ("temperature", "top_p", "propensity", "level", "size", "weight_mean")
@@ -274,14 +310,14 @@ def text(look: Look) -> dict[str, Any]:
 
 def tokens(look: Look) -> dict[str, Any]:
     row = find(look)
-    paths = look.run.store.paths("tokens")
+    file = _token_part(look, row)
     found = (
         look.db.rows(
             f"""SELECT ends, logp, entropy, weight, mask FROM read_parquet(?, {OPTIONS})
-            WHERE rollout_id = ?""",
-            [paths, row["rollout_id"]],
+                WHERE rollout_id = ?""",
+            [file, row["rollout_id"]],
         )
-        if paths
+        if file
         else []
     )
     if not found:
@@ -289,12 +325,10 @@ def tokens(look: Look) -> dict[str, Any]:
     return found[-1]
 
 
-def _has_tokens(look: Look, row: dict[str, Any]) -> bool:
-    paths = look.run.store.paths("tokens")
-    if not paths:
-        return False
-    sql = f"SELECT 1 FROM read_parquet(?, {OPTIONS}) WHERE rollout_id = ? LIMIT 1"
-    return bool(look.db.tuples(sql, [paths, row["rollout_id"]]))
+def _token_part(look: Look, row: dict[str, Any]) -> str | None:
+    """The file with its tokens. None: they were not recorded."""
+    found = look.db.tuples("SELECT part FROM with_tokens WHERE rollout_id = ?", [row["rollout_id"]])
+    return look.run.store.path("tokens", found[-1][0]) if found else None
 
 
 def _born(look: Look, row: dict[str, Any]) -> dict[str, Any]:
@@ -306,15 +340,12 @@ def _born(look: Look, row: dict[str, Any]) -> dict[str, Any]:
     return found[-1] if found else {}
 
 
-def _last_fate(look: Look, name: str) -> dict[str, Any]:
-    paths = look.run.store.paths("fate")
-    if not paths:
-        return {}
-    found = look.db.rows(
-        f"SELECT * FROM read_parquet(?, {OPTIONS}) WHERE rollout_id = ? ORDER BY at_us",
-        [paths, name],
-    )
-    return found[-1] if found else {}
+FATE = ("weight", "loss_tokens", "learner_logp_mean", "fate_version", "fate_us")
+
+
+def _fate(look: Look, row: dict[str, Any]) -> dict[str, Any]:
+    names = ", ".join(FATE)
+    return look.db.rows(f"SELECT {names} FROM rollouts WHERE row = ?", [row["row"]])[0]
 
 
 def _life(row: dict[str, Any], fate: dict[str, Any]) -> list[dict[str, Any]]:
@@ -326,7 +357,7 @@ def _life(row: dict[str, Any], fate: dict[str, Any]) -> list[dict[str, Any]]:
     if row["end_us"] is not None and row["verify_ms"] is not None:
         judged_us = row["end_us"] + int(row["verify_ms"] * 1000)
         spans.append({"what": "judged", "start_us": row["end_us"], "end_us": judged_us})
-    ended_us = fate.get("at_us")
+    ended_us = fate["fate_us"]
     if row["accepted"]:
         spans.append({"what": "queued", "start_us": judged_us, "end_us": ended_us})
     if ended_us is not None:
@@ -336,20 +367,38 @@ def _life(row: dict[str, Any], fate: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _neighbours(look: Look, row: dict[str, Any]) -> tuple[str | None, str | None]:
     """Before and after it in the list of the request. Without filters and sort it has none."""
-    if not look.args.text("sort") and not look.given():
+    wanted = look.args.text("sort")
+    if not wanted and not look.given():
         return None, None
+    order(look)  # a column that is none is refused
+    key, is_descending = (wanted or "-end_us").removeprefix("-"), wanted[:1] in ("", "-")
+    value = f"{key}::VARCHAR" if table_columns()[key] == "LABEL" else key
+    sides = [_beside(look, row, value, is_descending, after) for after in (False, True)]
+    return sides[0], sides[1]
+
+
+def _beside(
+    look: Look, row: dict[str, Any], value: str, is_descending: bool, after: bool
+) -> str | None:
+    """The nearest one in the list's order, in which rows without a value come last."""
+    here = look.db.one(f"SELECT {value} FROM rollouts WHERE row = ?", [row["row"]])[0]
+    grows = after != is_descending
+    beyond, direction = (">", "ASC") if grows else ("<", "DESC")
+    this = f"(SELECT {value} FROM rollouts WHERE row = {row['row']})"
+    if here is None:
+        condition = f"{value} IS NULL AND row {beyond} {row['row']}"
+        condition = condition if after else f"({value} IS NOT NULL OR ({condition}))"
+    else:
+        condition = f"{value} {beyond} {this} OR ({value} = {this} AND row {beyond} {row['row']})"
+        condition = f"({condition} OR {value} IS NULL)" if after else f"({condition})"
     where = look.where()
     found = look.db.tuples(
-        f"""WITH listed AS (SELECT row, rollout_id,
-                row_number() OVER (ORDER BY {order(look)}) AS place
-                FROM rollouts WHERE {where.sql}),
-            here AS (SELECT place FROM listed WHERE row = ?)
-            SELECT listed.place - here.place, rollout_id FROM listed, here
-            WHERE abs(listed.place - here.place) = 1""",
-        [*where.values, row["row"]],
+        f"""SELECT rollout_id FROM rollouts WHERE {where.sql} AND {condition}
+            ORDER BY {value} {direction} NULLS {"LAST" if after else "FIRST"}, row {direction}
+            LIMIT 1""",
+        where.values,
     )
-    sides = dict(found)
-    return sides.get(-1), sides.get(1)
+    return found[0][0] if found else None
 
 
 def annotations_of(look: Look, name: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def sql(look: Look) -> dict[str, Any]:
 
 def tables(look: Look) -> dict[str, Any]:
     return {
-        "tables": sandbox.tables(look.run.run_dir),
+        "tables": sandbox.tables(),
         "examples": [{"title": title, "sql": text} for title, text in sandbox.EXAMPLES],
         "limits": {"seconds": sandbox.SECONDS, "rows": sandbox.ROWS},
     }

@@ -4,7 +4,7 @@ Only a rollout that is right and finished is ever decided by a limit; the others
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,6 @@ from dashboard.server.look import Look, share
 NOTE = "replays recorded rollouts, does not predict training"
 
 RIGHT = "finish_reason = 'stop' AND verdict = 'correct'"
-
-RATE = "count(*) FILTER (WHERE NOT coalesce(is_expert, false))"
-"""Of a problem the policy's own rollouts, over which its pass rate is taken."""
 
 FACTOR = 1000
 """Steps of the slider of a factor, for each 1."""
@@ -136,25 +133,69 @@ def apply(look: Look) -> dict[str, Any]:
 
 
 def recorded(look: Look) -> Recorded:
-    """Read once for the same rows and filters."""
-    key = (look.run.store.offset, str(sorted(look.given().items())))
-    if look.run.recorded is None or look.run.recorded[0] != key:
-        look.run.recorded = (key, _read(look))
-    return look.run.recorded[1]
+    """Columns of the whole run are read once for the same rows; filters then choose among them."""
+    offset, given = look.run.store.offset, str(sorted(look.given().items()))
+    kept = look.run.recorded
+    if kept is None or kept[0] != offset:
+        kept = look.run.recorded = (offset, _read(look), {})
+    if given not in kept[2]:
+        kept[2].clear()
+        kept[2][given] = _chosen(look, kept[1])
+    return kept[2][given]
 
 
-def _read(look: Look) -> Recorded:
-    where = look.where()
-    rates = f"""SELECT problem_id, row_number() OVER () - 1 AS place,
-            count(*) FILTER (WHERE {RIGHT} AND NOT coalesce(is_expert, false)) / {RATE} AS rate
-        FROM rollouts WHERE {where.sql} GROUP BY problem_id"""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """Of all rollouts of a run that a limit can decide, by their row number."""
+
+    row: np.ndarray
+    tokens: np.ndarray
+    budget: np.ndarray
+    problem: np.ndarray
+    accepted: np.ndarray
+    checks: tuple[Check, ...]
+    problems: dict[str, int]
+    """Numbers of problems."""
+
+
+def _read(look: Look) -> Columns:
+    names = [name for (name,) in look.db.tuples("SELECT DISTINCT problem_id FROM rollouts")]
     found = look.db.columns(
-        f"""SELECT r.row, r.n_tokens, coalesce(r.budget, 2147483647) AS budget, r.accepted,
-                p.place, p.rate
-            FROM (SELECT * FROM rollouts WHERE {where.sql} AND {RIGHT}) r
-            JOIN ({rates}) p ON r.problem_id = p.problem_id ORDER BY r.row""",
-        [*where.values, *where.values],
+        f"""WITH numbered AS (SELECT unnest($1::VARCHAR[]) AS problem_id,
+                unnest(range(len($1::VARCHAR[]))) AS place)
+            SELECT r.row, r.n_tokens, coalesce(r.budget, 2147483647) AS budget, r.accepted, p.place
+            FROM (SELECT * FROM rollouts WHERE {RIGHT}) r
+            JOIN numbered p ON r.problem_id = p.problem_id ORDER BY r.row""",
+        [names],
     )
+    rows = np.asarray(found["row"])
+    return Columns(
+        row=rows,
+        tokens=np.asarray(found["n_tokens"]).astype(np.int64),
+        budget=np.asarray(found["budget"]).astype(np.int64),
+        problem=np.asarray(found["place"]).astype(np.int64),
+        accepted=np.ma.filled(found["accepted"], False).astype(bool),
+        checks=tuple(_check(look, name, rows) for name in _names(look)),
+        problems={name: place for place, name in enumerate(names)},
+    )
+
+
+def _chosen(look: Look, all_rows: Columns) -> Recorded:
+    where = look.where()
+    picked = slice(None)
+    if look.given():
+        found = look.db.columns(
+            f"SELECT row FROM rollouts WHERE {where.sql} AND {RIGHT} ORDER BY row", where.values
+        )
+        picked = np.searchsorted(all_rows.row, np.asarray(found["row"]))
+    rates = np.full(max(1, len(all_rows.problems)), np.nan)
+    by_problem = look.db.tuples(
+        f"""SELECT problem_id, count(*) FILTER (WHERE {RIGHT}) / count(*) FROM rollouts
+            WHERE {where.sql} AND NOT coalesce(is_expert, false) GROUP BY problem_id""",
+        where.values,
+    )
+    for name, rate in by_problem:
+        rates[all_rows.problems[name]] = rate
     num, problems, cap = look.db.one(
         f"""SELECT count(*), count(DISTINCT problem_id), max(max_tokens)
             FROM rollouts WHERE {where.sql}""",
@@ -162,7 +203,7 @@ def _read(look: Look) -> Recorded:
     )
     others = look.db.tuples(
         f"""SELECT coalesce(reason::VARCHAR, 'unknown'), count(*) FROM rollouts
-            WHERE {where.sql} AND NOT ({RIGHT} IS TRUE) GROUP BY 1""",
+            WHERE {where.sql} AND NOT coalesce({RIGHT}, false) GROUP BY 1""",
         where.values,
     )
     cut = look.db.columns(
@@ -171,16 +212,19 @@ def _read(look: Look) -> Recorded:
               AND max_tokens IS NOT NULL AND budget IS NOT NULL""",
         where.values,
     )
-    numbers = np.asarray(found["row"])
+    problem = all_rows.problem[picked]
     return Recorded(
         rollouts=num,
         problems=problems,
-        tokens=np.asarray(found["n_tokens"]).astype(np.int64),
-        budget=np.asarray(found["budget"]).astype(np.int64),
-        problem=np.asarray(found["place"]),
-        rate=np.ma.filled(found["rate"], np.nan).astype(float),
-        accepted=np.ma.filled(found["accepted"], False).astype(bool),
-        checks=tuple(_check(look, name, numbers) for name in _names(look)),
+        tokens=all_rows.tokens[picked],
+        budget=all_rows.budget[picked],
+        problem=problem,
+        rate=rates[problem],
+        accepted=all_rows.accepted[picked],
+        checks=tuple(
+            replace(check, passed=check.passed[picked], value=check.value[picked])
+            for check in all_rows.checks
+        ),
         other_reasons=dict(others),
         caps=np.asarray(cut["cap"]).astype(np.int64),
         cap_budgets=np.asarray(cut["budget"]).astype(np.int64),

@@ -116,6 +116,11 @@ export function words(name: string): string {
 
 const UNITS = /_(?:per_s|s|ms|us|bytes)$/;
 
+/** The words of a metric's name, without the unit at its end. */
+export function withoutUnit(name: string): string {
+  return words(name.replace(UNITS, ""));
+}
+
 /** Names of series in one chart without what they share: the chart's title and unit say that. */
 export function distinctWords(names: readonly string[]): string[] {
   const split = names.map((name) => name.replace(UNITS, "").split("_"));

@@ -26,6 +26,8 @@ interface State<T> {
 /** An answer that took long is asked for less often: at most a sixth of the time is spent on it. */
 const SHARE_OF_TIME = 6;
 const SHORTEST_PERIOD_MS = 1000;
+/** No server, or one that has too much to do: asked again without being told to. */
+const PASSES: ReadonlySet<number> = new Set([0, 503]);
 
 /**
  * `useApi<Funnel>("funnel", filters, ["rollouts", "fates"])`. A null path asks nothing. The topics
@@ -35,20 +37,21 @@ export function useApi<T>(path: string | null, query: Query = {}, topics: readon
   const key = path === null ? null : JSON.stringify([path, withRun(query)]);
   const [state, setState] = useState<State<T>>({ data: null, error: null, loading: key !== null, of: null, at: null });
   const [tries, setTries] = useState(0);
-  const took = useRef({ ms: 0, endedAt: 0 });
+  const refresh = useRef<() => void>(() => undefined);
   const version = versionOf(topics);
-  const asked = useRef<string | null>(null);
   const locked = needsToken.value;
 
   useEffect(() => {
     if (key === null || locked) return;
     const [askedPath, askedQuery] = JSON.parse(key) as [string, Query];
     const abort = new AbortController();
-    const isRefresh = asked.current === `${key} ${tries}`;
-    asked.current = `${key} ${tries}`;
-    if (!isRefresh) setState((old) => ({ ...old, loading: true }));
+    let [isBusy, isDirty, endedAt, tookMs] = [false, false, 0, 0];
+    let timer: ReturnType<typeof setTimeout> | undefined;
     const ask = async (): Promise<void> => {
       const began = performance.now();
+      let willPass = false;
+      isBusy = true;
+      isDirty = false;
       try {
         const data = await get<T>(askedPath, askedQuery, abort.signal);
         setState({ data, error: null, loading: false, of: key, at: Date.now() * 1000 });
@@ -56,17 +59,38 @@ export function useApi<T>(path: string | null, query: Query = {}, topics: readon
         if (abort.signal.aborted) return;
         const failure = error instanceof Failure ? error : new Failure(0, "page", String(error));
         setState((old) => ({ ...old, error: failure, loading: false }));
+        willPass = PASSES.has(failure.status);
       }
-      took.current = { ms: performance.now() - began, endedAt: performance.now() };
+      isBusy = false;
+      isDirty ||= willPass;
+      endedAt = performance.now();
+      tookMs = Math.max(endedAt - began, willPass ? SHORTEST_PERIOD_MS : 0);
+      if (isDirty) refresh.current();
     };
-    const period = Math.max(SHORTEST_PERIOD_MS, took.current.ms * SHARE_OF_TIME);
-    const wait = isRefresh ? Math.max(0, took.current.endedAt + period - performance.now()) : 0;
-    const timer = wait > 0 ? setTimeout(() => void ask(), wait) : (void ask(), undefined);
+    // A change while an answer is on its way asks once more after it; it never starts the answer anew.
+    refresh.current = () => {
+      isDirty = isBusy;
+      if (isBusy || timer !== undefined) return;
+      const period = Math.max(SHORTEST_PERIOD_MS, tookMs * SHARE_OF_TIME);
+      timer = setTimeout(() => {
+        timer = undefined;
+        void ask();
+      }, Math.max(0, endedAt + period - performance.now()));
+    };
+    setState((old) => ({ ...old, loading: true }));
+    void ask();
     return () => {
-      clearTimeout(timer);
       abort.abort();
+      clearTimeout(timer);
+      refresh.current = () => undefined;
     };
-  }, [key, tries, version, locked]);
+  }, [key, tries, locked]);
+
+  const seen = useRef(version);
+  useEffect(() => {
+    if (seen.current !== version) refresh.current();
+    seen.current = version;
+  }, [version]);
 
   return {
     data: state.data,

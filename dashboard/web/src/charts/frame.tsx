@@ -50,7 +50,7 @@ export function ChartFrame(props: FrameProps): JSX.Element {
               <Icon path={ICONS.reset} size={14} />
             </button>
           )}
-          <Menu label={<Icon path={ICONS.more} />} title={`${title}: table and export`} class="btn is-quiet is-icon is-small">
+          <Menu label={<Icon path={ICONS.more} weight={2.4} />} title={`${title}: table and export`} class="btn is-quiet is-icon is-small">
             <button type="button" onClick={() => setTable(!hasTable)}>
               {hasTable ? "Hide the table" : "Show as a table"}
             </button>

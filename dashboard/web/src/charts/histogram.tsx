@@ -1,5 +1,5 @@
 /** Two distributions over the same bins, as outlines, with their medians and what was cut off. */
-import type { JSX } from "preact";
+import type { ComponentChildren, JSX } from "preact";
 import { useCallback } from "preact/hooks";
 import { count, exact, percent } from "../format";
 import { colors, type Token } from "../theme";
@@ -24,7 +24,18 @@ export interface Side {
 const HEIGHT = 220;
 const CUT_WIDTH = 28;
 
-export function Histogram({ title, unit, edges, sides, isLog, class: name }: { title: string; unit: string; edges: readonly number[]; sides: readonly Side[]; isLog: boolean; class?: string }): JSX.Element {
+interface HistogramProps {
+  title: string;
+  unit: string;
+  edges: readonly number[];
+  sides: readonly Side[];
+  isLog: boolean;
+  actions?: ComponentChildren;
+  /** One line between legend and picture. */
+  note?: ComponentChildren;
+}
+
+export function Histogram({ title, unit, edges, sides, isLog, actions, note }: HistogramProps): JSX.Element {
   const draw = useCallback((pen: Pen, width: number, height: number) => drawSides(pen, width, height, edges, sides, isLog), [edges, sides, isLog]);
   const describe = (at: { x: number }, width: number): string[] | null => {
     const { across, box } = axesOf(width, HEIGHT, edges, isLog, 1);
@@ -40,7 +51,7 @@ export function Histogram({ title, unit, edges, sides, isLog, class: name }: { t
       title={title}
       unit={unit}
       height={HEIGHT}
-      class={name}
+      actions={actions}
       legend={sides.map((side) => ({ label: `${side.label} (${exact(side.rows)} rollouts)`, color: colors.value[side.token], kind: side.dash ? ("dash" as const) : ("line" as const) }))}
       table={() => ({
         columns: ["tokens", ...sides.map((side) => side.label)],
@@ -48,6 +59,7 @@ export function Histogram({ title, unit, edges, sides, isLog, class: name }: { t
       })}
       draw={draw}
     >
+      {note && <div class="small">{note}</div>}
       <Canvas height={HEIGHT} draw={draw} describe={describe} label={`${title}; the table holds the same numbers`} />
     </ChartFrame>
   );

@@ -9,7 +9,7 @@ import { extent } from "./scale";
 import { zoomOf, zoomTo, type AxisKind } from "./zoom";
 
 /** Below this many points each one is a dot. */
-const FEW_POINTS = 40;
+export const FEW_POINTS = 40;
 /** More publications than this are a dotted edge that says nothing. */
 const MOST_PUBLISHES = 24;
 const WHOLE = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6];
@@ -84,7 +84,7 @@ export function paddedRange(values: readonly number[], kind: AxisKind): [number,
 function yRange(_: uPlot, low: number | null, high: number | null, zeroBased: boolean): [number, number] {
   if (low === null || high === null || !Number.isFinite(low) || !Number.isFinite(high)) return [0, 1];
   if (zeroBased && low >= 0) return [0, high > 0 ? high * 1.06 : 1];
-  if (low === high) return low === 0 ? [-1, 1] : [low - Math.abs(low) * 0.1, high + Math.abs(high) * 0.1];
+  if (low === high) return low === 0 ? [0, 1] : [low - Math.abs(low) * 0.1, high + Math.abs(high) * 0.1];
   const pad = (high - low) * 0.08;
   return [low - pad, high + pad];
 }
@@ -92,8 +92,8 @@ function yRange(_: uPlot, low: number | null, high: number | null, zeroBased: bo
 function xAxis(kind: AxisKind): uPlot.Axis {
   return {
     ...look(),
-    size: 24,
-    gap: 4,
+    size: 20,
+    gap: 3,
     grid: { show: false },
     ticks: { show: true, size: 4, width: 1, stroke: () => colors.value.line },
     space: kind === "time" ? 72 : 48,
@@ -115,7 +115,7 @@ function yAxis(props: Props): uPlot.Axis {
     ...look(),
     size: (_, values) => (values ? Math.max(28, ...values.map((text) => textWidth(text ?? "") + 10)) : 40),
     gap: 4,
-    space: 32,
+    space: 24,
     grid: { show: true, stroke: () => colors.value.line, width: 1 },
     ticks: { show: false },
     values: (_, splits) => splits.map((value) => tickText(value, props())),
@@ -163,15 +163,19 @@ function drawNotes(plot: uPlot, props: LineChartProps, directly: boolean): void 
     if (at === null) continue;
     const x = plot.valToPos(at, "x", true);
     if (x < bbox.left - 1 || x > right + 1) continue;
-    const isLoud = mark.kind === "alarm" || mark.kind === "rollback" || mark.kind === "restart";
-    pen.fillStyle = isLoud ? colors.value.wrong : mark.kind === "publish" ? colors.value.line : colors.value.ink3;
-    const size = (isLoud ? 5 : 4) * ratio;
+    if (mark.kind !== "alarm" && mark.kind !== "rollback" && mark.kind !== "restart") {
+      pen.fillStyle = mark.kind === "publish" ? colors.value.line : colors.value.ink3;
+      pen.fillRect(x - 0.75 * ratio, bbox.top - 6 * ratio, 1.5 * ratio, 5 * ratio);
+      continue;
+    }
+    pen.fillStyle = colors.value.wrong;
+    const size = 4 * ratio;
     pen.beginPath();
     pen.moveTo(x - size, bbox.top - 2 * size + 2 * ratio);
     pen.lineTo(x + size, bbox.top - 2 * size + 2 * ratio);
     pen.lineTo(x, bbox.top + 2 * ratio);
     pen.fill();
-    if (isLoud) pen.fillRect(x - ratio / 2, bbox.top, ratio, bbox.height);
+    pen.fillRect(x - ratio / 2, bbox.top, ratio, bbox.height);
   }
   pen.fillStyle = colors.value.wrong;
   pen.textAlign = "center";

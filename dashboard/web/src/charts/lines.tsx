@@ -1,13 +1,13 @@
 /** Series over steps, versions or time: a shared crosshair, drag to zoom, marks, gaps that stay gaps. */
-import type { JSX } from "preact";
-import { useEffect, useMemo, useRef } from "preact/hooks";
+import type { JSX, RefObject } from "preact";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
 import { utc } from "../format";
 import { setParams } from "../router";
 import { theme } from "../theme";
 import { ChartFrame, type LegendKey } from "./frame";
 import { faded, MOST_DIRECT_LABELS, seriesColor, type LineChartProps } from "./line_model";
-import { paddedRange, plotOptions } from "./line_options";
+import { FEW_POINTS, paddedRange, plotOptions } from "./line_options";
 import { drawLines } from "./line_picture";
 import { zoomOf } from "./zoom";
 
@@ -21,16 +21,17 @@ export function LineChart(props: LineChartProps): JSX.Element {
   const height = props.height ?? 180;
   const bands = props.bands ?? [];
   const shape = JSON.stringify([
-    theme.value, height, props.zeroBased, props.unit, props.x.kind, props.group,
+    theme.value, height, props.zeroBased, props.unit, props.x.kind, props.group, props.x.values.length < FEW_POINTS,
     props.series.map((one) => [one.label, one.dash, one.token, one.faint]),
     bands.map((one) => [one.label, one.token]),
   ]);
   const data = useMemo(() => aligned(props), [props.x.values, props.series, props.bands]);
   const zoom = zoomOf(props.x.kind);
+  const isNear = useNear(host);
 
   useEffect(() => {
     const element = host.current;
-    if (!element) return;
+    if (!element || !isNear) return;
     const made = new uPlot(plotOptions(() => current.current, element.clientWidth || 400, height), data, element);
     plot.current = made;
     const resized = new ResizeObserver(() => {
@@ -44,7 +45,7 @@ export function LineChart(props: LineChartProps): JSX.Element {
       made.destroy();
       plot.current = null;
     };
-  }, [shape]);
+  }, [shape, isNear]);
 
   useEffect(() => plot.current?.setData(data), [data, shape]);
 
@@ -52,7 +53,7 @@ export function LineChart(props: LineChartProps): JSX.Element {
   useEffect(() => {
     const [from, to] = zoom ?? paddedRange(props.x.values, props.x.kind);
     plot.current?.setScale("x", { min: from, max: to });
-  }, [data, low, high, shape]);
+  }, [data, low, high, shape, isNear]);
 
   const legend: LegendKey[] = [
     ...bands.map((band, index) => ({ label: band.label, color: faded(seriesColor(band, index)), kind: "area" as const })),
@@ -76,6 +77,19 @@ export function LineChart(props: LineChartProps): JSX.Element {
       <div ref={host} style={{ height: `${height}px` }} />
     </ChartFrame>
   );
+}
+
+/** True from the moment at which the reader gets near: a page of sixty charts draws the first few. */
+function useNear(ref: RefObject<HTMLElement | null>): boolean {
+  const [isNear, setNear] = useState(false);
+  useEffect(() => {
+    const element = ref.current;
+    if (!element || isNear) return;
+    const watch = new IntersectionObserver((entries) => setNear(entries.some((entry) => entry.isIntersecting)), { rootMargin: "300px" });
+    watch.observe(element);
+    return () => watch.disconnect();
+  }, [isNear]);
+  return isNear;
 }
 
 /** Columns for uPlot: x, every line, then low and high of every band. */

@@ -32,7 +32,7 @@ export function StatusBar({ runs, onMenu }: { runs: readonly RunInfo[]; onMenu: 
       {update && (
         <>
           <Fact label="phase" value={words(update.phase ?? info?.status ?? "unknown")} class="only-wide" />
-          <Fact label="step" value={exact(update.step)} />
+          <Fact label="step" value={exact(update.step)} class="only-wide" />
           <Fact label="version" value={exact(update.version)} class="only-wide" />
         </>
       )}

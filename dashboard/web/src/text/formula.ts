@@ -18,16 +18,29 @@ export interface VirtualNode {
 
 type RenderTree = (tex: string, options: object) => VirtualNode;
 
+const FONTS_MS = 1500;
+
 let loading: Promise<RenderTree> | null = null;
 
 function load(): Promise<RenderTree> {
   loading ??= Promise.all([import("katex"), import("katex/dist/katex.min.css")])
-    .then(([module]) => (module as unknown as { __renderToDomTree: RenderTree }).__renderToDomTree)
+    .then(async ([module]) => {
+      await fontsReady();
+      return (module as unknown as { __renderToDomTree: RenderTree }).__renderToDomTree;
+    })
     .catch((error: unknown) => {
       loading = null; // the next formula tries again
       throw error;
     });
   return loading;
+}
+
+/** Until its fonts are there the source of a formula is better than a gap; after a while it goes on without. */
+async function fontsReady(): Promise<void> {
+  const fonts = document.fonts as FontFaceSet | undefined;
+  if (!fonts) return;
+  const loaded = Promise.all([fonts.load("1em KaTeX_Main"), fonts.load("italic 1em KaTeX_Math")]);
+  await Promise.race([loaded.catch(() => undefined), new Promise((done) => setTimeout(done, FONTS_MS))]);
 }
 
 /** Puts the formula in place of what `element` shows; on any failure its source stays there. */

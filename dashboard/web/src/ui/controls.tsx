@@ -114,12 +114,13 @@ export function CountLink(props: { value: number; filters: Filters | null; short
   );
 }
 
-/** The filters in force as chips that can be taken away. */
-export function FilterChips({ children }: { children?: ComponentChildren }): JSX.Element | null {
-  const chips = chipsOf(route.value.params);
+/** The filters in force as chips that can be taken away; `hide` names those that a view shows otherwise. */
+export function FilterChips({ hide = [], before, children }: { hide?: readonly string[]; before?: ComponentChildren; children?: ComponentChildren }): JSX.Element | null {
+  const chips = chipsOf(route.value.params).filter((chip) => !hide.includes(chip.label));
   if (chips.length === 0 && children === undefined) return null;
   return (
-    <div class="chips" aria-label="Filters in force">
+    <div class="chips" role="group" aria-label="Filters in force">
+      {before}
       {chips.map((chip) => (
         <button key={chip.label} type="button" class="chip is-on" title="Take this filter away" onClick={() => setParams(chip.remove)}>
           <span class="label">{chip.label}</span>

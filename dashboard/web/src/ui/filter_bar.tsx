@@ -13,12 +13,21 @@ type Field = (typeof LISTS)[number] | (typeof RANGES)[number];
 
 const LABELS: Partial<Record<Field, string>> = { failed: "fails filter", finish_reason: "finish", generator_id: "generator", template_id: "template" };
 
-export function FilterBar({ without = [], children }: { without?: readonly Field[]; children?: JSX.Element }): JSX.Element {
+interface FilterBarProps {
+  /** Fields that make no sense on this view. */
+  without?: readonly Field[];
+  /** Chips that the view shows otherwise. */
+  hide?: readonly string[];
+  /** Stands in front of the chips. */
+  before?: JSX.Element;
+}
+
+export function FilterBar({ without = [], hide = [], before }: FilterBarProps): JSX.Element {
   const choices = useApi<Choices>("values", {}, ["rollouts", "fates", "annotations"]);
   const [field, setField] = useState<Field | null>(null);
   const usable = [...LISTS.filter((name) => (choices.data?.[name].length ?? 0) > 1), ...RANGES].filter((name) => !without.includes(name));
   return (
-    <FilterChips>
+    <FilterChips hide={hide} before={before}>
       <span class="row wrap" style={{ gap: "6px" }}>
         <select class="field" style={{ height: "24px", fontSize: "12px" }} aria-label="Add a filter" value={field ?? ""} onChange={(event) => setField((event.currentTarget.value || null) as Field | null)}>
           <option value="">+ filter</option>
@@ -33,7 +42,6 @@ export function FilterBar({ without = [], children }: { without?: readonly Field
           <ListOf name={field as (typeof LISTS)[number]} choices={choices.data} />
         )}
       </span>
-      {children}
     </FilterChips>
   );
 }

@@ -1,9 +1,9 @@
 import type { JSX } from "preact";
 
 /** A 16x16 icon of strokes in the text's colour. */
-export function Icon({ path, size = 16 }: { path: string; size?: number }): JSX.Element {
+export function Icon({ path, size = 16, weight = 1.4 }: { path: string; size?: number; weight?: number }): JSX.Element {
   return (
-    <svg width={size} height={size} viewBox="0 0 16 16" fill="none" stroke="currentColor" stroke-width="1.4" stroke-linecap="round" stroke-linejoin="round" aria-hidden="true">
+    <svg width={size} height={size} viewBox="0 0 16 16" fill="none" stroke="currentColor" stroke-width={weight} stroke-linecap="round" stroke-linejoin="round" aria-hidden="true">
       <path d={path} />
     </svg>
   );

@@ -74,7 +74,7 @@ function Compared({ runs }: { runs: readonly RunInfo[] }): JSX.Element {
         {(data) => (
           <>
             <Outcome data={data} />
-            <Curves names={names} all={data.names} />
+            <Curves names={names} all={data.names.filter(isCurve)} />
             <ConfigDiff data={data} />
           </>
         )}
@@ -123,6 +123,11 @@ function Outcome({ data }: { data: Compare }): JSX.Element {
       </table>
     </section>
   );
+}
+
+/** Times of day and counters of steps are places on an axis, no curves. */
+function isCurve(name: string): boolean {
+  return !/_us$|^(step|steps|version|seconds)$/.test(name);
 }
 
 const USUAL = ["mean_tokens", "loss", "accepted_tokens_mean", "grad_norm"];

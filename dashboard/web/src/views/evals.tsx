@@ -3,7 +3,7 @@
 import type { JSX } from "preact";
 import type { EvalRow, Evals } from "../api_types";
 import { LineChart } from "../charts/lines";
-import { exact, interval, number, percent, plural } from "../format";
+import { count, exact, interval, number, percent, plural } from "../format";
 import { useApi } from "../resource";
 import { param, setParams } from "../router";
 import { oneLine } from "../text/plain";
@@ -11,6 +11,7 @@ import { Time, ViewHead } from "../ui/controls";
 import { Loaded, NotAvailable } from "../ui/states";
 import { Disagreements } from "./evals/disagreements";
 import { FlipsCard } from "./evals/flips_card";
+import "./link.css";
 import "./evals.css";
 import "./problem.css";
 import "./rollouts.css";
@@ -29,7 +30,7 @@ export default function EvalsView(): JSX.Element {
             <>
               {benchmarks.length > 1 && <Benchmarks names={benchmarks} chosen={chosen} />}
               <div class="grid">
-                <Curve rows={rows} title="Accuracy" unit="share right, pass@1; band: 95 %" value={(row) => row.pass_at_1} low={(row) => row.pass_low} high={(row) => row.pass_high} show={(value) => percent(value)} />
+                <Curve rows={rows} title="Accuracy" unit="share right, pass@1; band: 95 %" value={(row) => row.pass_at_1} low={(row) => row.pass_low} high={(row) => row.pass_high} show={(value) => percent(value, Number.isInteger(Math.round(value * 1000) / 10) ? 0 : 1)} />
                 <Curve rows={rows} title="Tokens" unit="mean of a response; band: 95 %" value={(row) => row.mean_tokens} low={(row) => row.tokens_low} high={(row) => row.tokens_high} show={number} />
               </div>
               <Checkpoints rows={rows} />
@@ -121,8 +122,8 @@ function Checkpoints({ rows }: { rows: readonly EvalRow[] }): JSX.Element {
                 );
               })}
               <td class="num strong">{interval(row.mean_tokens, (row.tokens_high - row.tokens_low) / 2, row.mean_tokens < 100 ? 1 : 0)}</td>
-              <td class="num">{number(row.p50_tokens)}</td>
-              <td class="num">{number(row.p90_tokens)}</td>
+              <td class="num">{count(Math.round(row.p50_tokens))}</td>
+              <td class="num">{count(Math.round(row.p90_tokens))}</td>
               <td class="num">{percent(row.truncated)}</td>
               <td class="num">{`${exact(row.problems)} × ${number(row.samples)}`}</td>
               <td class="num">{row.at_us === null ? <NotAvailable /> : <Time us={row.at_us} />}</td>

@@ -152,8 +152,8 @@ const STATES: Record<Rule["state"], { mark: string; word: string; class: string 
   alarm: { mark: "▲", word: "alarm", class: "state-alarm" },
   unknown: { mark: "○", word: "cannot tell", class: "dim" },
 };
+const NOT_HERE = { mark: "○", word: "not here", class: "dim" };
 const ORDER: readonly Rule["state"][] = ["alarm", "ok", "unknown"];
-const WHY: Record<string, string> = { not_recorded: "not recorded", not_applicable: "does not apply here", not_yet: "too little data yet", sampled_out: "sampled out" };
 
 function Rules({ rules }: { rules: readonly Rule[] }): JSX.Element {
   const sorted = [...rules].sort((a, b) => ORDER.indexOf(a.state) - ORDER.indexOf(b.state));
@@ -170,17 +170,14 @@ function Rules({ rules }: { rules: readonly Rule[] }): JSX.Element {
           </thead>
           <tbody>
             {sorted.map((rule) => {
-              const state = STATES[rule.state];
+              const state = rule.why === "not_applicable" ? NOT_HERE : STATES[rule.state];
               return (
                 <tr key={rule.key}>
                   <td class={`nowrap ${state.class}`}>
                     <span aria-hidden="true">{state.mark}</span> {state.word}
                   </td>
                   <td class="nowrap">{rule.title}</td>
-                  <td class="soft">
-                    {rule.text}
-                    {rule.why && <span class="dim">{` (${WHY[rule.why]})`}</span>}
-                  </td>
+                  <td class={rule.state === "unknown" ? "dim" : "soft"}>{rule.text}</td>
                 </tr>
               );
             })}

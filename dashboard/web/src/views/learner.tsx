@@ -3,12 +3,13 @@
 import type { JSX } from "preact";
 import type { Learner, Metrics, RunSeries } from "../api_types";
 import { LineChart } from "../charts/lines";
-import { exact, number, words } from "../format";
+import { exact, number, plural, words } from "../format";
 import { useApi } from "../resource";
 import { param, setParams } from "../router";
 import { Card, UrlSegmented, ViewHead } from "../ui/controls";
 import { Empty, Loaded, NotAvailable } from "../ui/states";
 import { smoothed } from "./learner/smooth";
+import "./learner.css";
 
 type Chart = Learner["charts"][number];
 const FACTORS = ["1", "5", "20"] as const;
@@ -21,8 +22,8 @@ export default function LearnerView(): JSX.Element {
   return (
     <>
       <ViewHead title="Learner" what={learner.data ? stepsText(learner.data) : ""}>
-        <UrlSegmented name="x" label="over" options={[{ value: "step", label: "steps" }, { value: "time", label: "time" }]} />
-        <UrlSegmented name="smooth" label="smooth over" options={FACTORS.map((value) => ({ value, label: value === "1" ? "nothing" : `${value} steps` }))} />
+        <UrlSegmented name="x" label="" options={[{ value: "step", label: "steps" }, { value: "time", label: "time" }]} />
+        <UrlSegmented name="smooth" label="smooth" options={FACTORS.map((value) => ({ value, label: value === "1" ? "off" : value, title: value === "1" ? "" : `mean of ${value} steps` }))} />
         <button type="button" class="btn" aria-pressed={all} onClick={() => setParams({ all: all ? null : 1 })}>
           All metrics
         </button>
@@ -45,7 +46,7 @@ export default function LearnerView(): JSX.Element {
 
 function stepsText(learner: Learner): string {
   const parts = [learner.batch_unequal ? "" : learner.batch_text];
-  if (learner.skipped_steps > 0) parts.push(`${exact(learner.skipped_steps)} steps skipped`);
+  if (learner.skipped_steps > 0) parts.push(`${plural(learner.skipped_steps, "step")} skipped`);
   if (learner.diverged_steps > 0) parts.push(`${exact(learner.diverged_steps)} not finite`);
   return parts.filter(Boolean).join("; ");
 }
@@ -110,7 +111,7 @@ function Curves(props: { title: string; unit: string; zeroBased: boolean; names:
 
 function AllMetrics({ series }: { series: RunSeries }): JSX.Element {
   const search = param("search") ?? "";
-  const names = series.available.filter((name) => name.toLowerCase().includes(search.toLowerCase()));
+  const names = series.available.filter((name) => !name.endsWith("_us") && name.toLowerCase().includes(search.toLowerCase()));
   return (
     <>
       <div class="row chips">

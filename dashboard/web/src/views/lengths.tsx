@@ -30,22 +30,21 @@ export default function LengthsPage(): JSX.Element {
   return (
     <>
       <ViewHead title="Lengths" what={lengths.data ? <Counted data={lengths.data} /> : undefined}>
-        <UrlSegmented name="population" label="population" options={POPULATIONS} />
         <UrlSegmented name="part" label="of" options={[{ value: "tokens", label: "response" }, { value: "think", label: "thinking" }, { value: "answer", label: "answer" }]} />
         <UrlSegmented name="scale" label="axis" options={[{ value: "linear", label: "linear" }, { value: "log", label: "log" }]} />
       </ViewHead>
-      <FilterBar />
+      <FilterBar hide={["population"]} before={<UrlSegmented name="population" label="" options={POPULATIONS} />} />
       <Loaded resource={lengths} what="The lengths" height={420} empty={nothing}>
         {(data) => (
           <>
             <LengthHeatmap data={data} title={`Lengths of ${data.population} rollouts`} isLog={isLog} onOpen={(column, bin) => openCell(data, column, bin)} />
-            <div class="grid" style={{ marginTop: "16px" }}>
+            <div class="grid is-even" style={{ marginTop: "16px" }}>
               <PairCard data={data} isLog={isLog} />
               <LineChart
                 title="Cut off at the cap"
                 unit="share"
                 class="w4"
-                height={220}
+                height={256}
                 x={{ values: data.versions.map(([first]) => first), kind: "version" }}
                 series={[{ label: "cut off", values: data.truncated.map((n, v) => (data.rows[v] ? n / (data.rows[v] ?? 1) : null)), token: "truncated" }]}
                 zeroBased
@@ -120,14 +119,20 @@ function Pair({ pair, isLog, low, high, a, b }: { pair: LengthPair; isLog: boole
     [pair],
   );
   return (
-    <div class="stack">
-      <div class="row wrap">
-        <VersionField name="a" value={a} low={low} high={high} />
-        <VersionField name="b" value={b} low={low} high={high} />
-        <Difference pair={pair} />
-      </div>
-      <Histogram title="Two versions over each other" unit="share of each version's rollouts" edges={pair.edges} sides={sides} isLog={isLog} />
-    </div>
+    <Histogram
+      title="Two versions"
+      unit="share of each one's rollouts"
+      edges={pair.edges}
+      sides={sides}
+      isLog={isLog}
+      actions={
+        <span class="row">
+          <VersionField name="a" value={a} low={low} high={high} />
+          <VersionField name="b" value={b} low={low} high={high} />
+        </span>
+      }
+      note={<Difference pair={pair} />}
+    />
   );
 }
 
@@ -137,7 +142,7 @@ function VersionField({ name, value, low, high }: { name: "a" | "b"; value: numb
       {name === "a" ? "version" : "against"}
       <input
         class="field"
-        style={{ width: "80px" }}
+        style={{ width: "72px", height: "24px" }}
         type="number"
         min={low}
         max={high}

@@ -123,7 +123,9 @@ function Log({ file, size }: { file: string; size: number }): JSX.Element {
 
 /** A line of the log; the time opens what else went on then. */
 function Line({ line }: { line: LogLine }): JSX.Element {
-  const text = visible(stripAnsi(line.text));
+  const whole = visible(stripAnsi(line.text));
+  // Time and level have columns of their own.
+  const text = line.at_us !== null && line.level !== null ? whole.replace(/^\d{4}-\d\d-\d\d[ T][\d:.,]+Z? +[A-Z]+:? +/, "") : whole;
   return (
     <div class={`log-line is-${(line.level ?? "none").toLowerCase()}`}>
       {line.at_us === null ? (

@@ -2,7 +2,7 @@
 import type { JSX } from "preact";
 import type { Alarm, ChartSpec, Metrics, Overview, RunSeries } from "../api_types";
 import { LineChart } from "../charts/lines";
-import { distinctWords, duration, exact, plural, words } from "../format";
+import { distinctWords, duration, exact, plural, withoutUnit, words } from "../format";
 import { latest } from "../live";
 import { useApi } from "../resource";
 import { href, param, setParams } from "../router";
@@ -111,7 +111,7 @@ function Charts({ charts }: { charts: readonly ChartSpec[] }): JSX.Element {
     <Loaded resource={metrics} what="The metrics" height={380} empty={(data) => (data.series[0]?.step.length ? null : NO_STEPS)}>
       {({ series }) => {
         const [run] = series;
-        return run && <div class="grid" style={{ rowGap: "12px" }}>{charts.map((chart) => <MetricChart key={chart.title} chart={chart} run={run} height={128} class={charts.length > 4 ? "w4" : "w6"} />)}</div>;
+        return run && <div class="grid" style={{ rowGap: "12px" }}>{charts.map((chart) => <MetricChart key={chart.title} chart={chart} run={run} height={120} class={charts.length > 4 ? "w4" : "w6"} />)}</div>;
       }}
     </Loaded>
   );
@@ -163,7 +163,7 @@ function AllMetrics(): JSX.Element {
             </div>
             <div class="grid" style={{ rowGap: "12px" }}>
               {names.map((one) => (
-                <MetricChart key={one} chart={{ title: words(one), unit: unitOf(one), names: [one], zero_based: false }} run={run} height={120} class="w3" />
+                <MetricChart key={one} chart={{ title: withoutUnit(one), unit: unitOf(one), names: [one], zero_based: false }} run={run} height={120} class="w3" />
               ))}
             </div>
           </>

@@ -134,7 +134,7 @@ function PointTable({ points, frontier }: { points: readonly ParetoPoint[]; fron
               <th class="num">n</th>
               <th class="num">k</th>
               <th>sampling</th>
-              <th>on the frontier</th>
+              <th>frontier</th>
             </tr>
           </thead>
           <tbody>
@@ -145,11 +145,11 @@ function PointTable({ points, frontier }: { points: readonly ParetoPoint[]; fron
                 <td class="clip">{point.label}</td>
                 <td class="num">{point.version === null ? <NotAvailable why="not_applicable" /> : exact(point.version)}</td>
                 <td class="num">{withEnds(point.accuracy, point.accuracy_low, point.accuracy_high, (value) => (value * 100).toFixed(1))}</td>
-                <td class="num">{withEnds(point.tokens, point.tokens_low, point.tokens_high, number)}</td>
+                <td class="num">{withEnds(point.tokens, point.tokens_low, point.tokens_high, tokensText)}</td>
                 <td class="num">{percent(point.truncated)}</td>
                 <td class="num">{exact(point.problems)}</td>
                 <td class="num">{exact(point.samples)}</td>
-                <td class="small soft clip" title={point.settings_text}>{point.settings_text}</td>
+                <td class="small soft clip settings-cell" title={point.settings_text}>{point.settings_text}</td>
                 <td>{frontier.has(point) ? "yes" : <span class="dim">no</span>}</td>
               </tr>
             ))}
@@ -158,6 +158,11 @@ function PointTable({ points, frontier }: { points: readonly ParetoPoint[]; fron
       </div>
     </Card>
   );
+}
+
+/** One digit behind the point in every row, so that they compare. */
+function tokensText(value: number): string {
+  return value < 1000 ? value.toFixed(1) : number(value);
 }
 
 function withEnds(value: number, low: number, high: number, show: (value: number) => string): JSX.Element {

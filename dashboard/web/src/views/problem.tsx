@@ -18,6 +18,7 @@ import { ProblemList } from "./problem/problem_list";
 import { pairOf, neighbour } from "./problem/pair";
 import { VersionChart } from "./problem/version_chart";
 import "./rollouts.css";
+import "./link.css";
 import "./problem.css";
 
 export default function Problem(): JSX.Element {

@@ -8,11 +8,11 @@ import { count, exact } from "../format";
 import { useKeys } from "../keyboard";
 import { useApi } from "../resource";
 import { param, paramList, setParams } from "../router";
-import { FilterChips, ViewHead } from "../ui/controls";
+import { ViewHead } from "../ui/controls";
 import { Empty } from "../ui/states";
-import { columnsOf, DEFAULT_COLUMNS, NARROW_COLUMNS } from "./rollouts/columns";
+import { columnsOf, DEFAULT_COLUMNS, narrowColumns } from "./rollouts/columns";
 import { RolloutDetailPane } from "./rollouts/detail";
-import { FacetBar, FateBar, useFacets } from "./rollouts/facets";
+import { FacetBar, FateBar, OtherFilters, useFacets } from "./rollouts/facets";
 import { useRowPages } from "./rollouts/row_pages";
 import { SearchBox } from "./rollouts/search_box";
 import { RolloutTable, sortParam } from "./rollouts/table";
@@ -89,7 +89,7 @@ export default function Rollouts(): JSX.Element {
   const isOpen = openId !== null;
   const isWide = isOpen && param("wide") !== null;
   const columns = useMemo(
-    () => columnsOf(isOpen ? NARROW_COLUMNS : columnKeys.length ? columnKeys : DEFAULT_COLUMNS),
+    () => (isOpen ? narrowColumns() : columnsOf(columnKeys.length ? columnKeys : DEFAULT_COLUMNS)),
     [isOpen, columnKeys.join(" ")],
   );
   return (
@@ -101,7 +101,7 @@ export default function Rollouts(): JSX.Element {
         <ExportMenu query={query} total={pages.total} />
       </ViewHead>
       <FacetBar facets={facets.data} choices={choices.data} />
-      <FilterChips />
+      <OtherFilters />
       <FateBar facets={facets.data} />
       <SearchNote pages={shown} />
       {pages.error && (
@@ -120,7 +120,7 @@ export default function Rollouts(): JSX.Element {
       <div class={`panes ${isOpen ? "is-split" : ""} ${isWide ? "is-wide" : ""}`}>
         <div class="card is-flush pane-list">
           {shown.total === 0 && shown === pages ? (
-            <NoRows isFiltered={Object.keys(filters).length > 0} />
+            <NoRows isFiltered={Object.keys(filters).length > 0} search={param("q")} />
           ) : (
             <RolloutTable
               pages={shown}
@@ -166,9 +166,11 @@ function SearchNote({ pages }: { pages: { withoutText: number; incomplete: boole
   return notes.length ? <p class="banner is-warn">{notes.join(" ")}</p> : null;
 }
 
-function NoRows({ isFiltered }: { isFiltered: boolean }): JSX.Element {
+function NoRows({ isFiltered, search }: { isFiltered: boolean; search: string | null }): JSX.Element {
   return isFiltered ? (
-    <Empty title="No rollout passes these filters">Take one of the filters above away.</Empty>
+    <Empty title="No rollout passes these filters">
+      {search && !search.includes("(?i)") ? `Take one away, or search for (?i)${search}, which ignores case.` : "Take one of the filters above away."}
+    </Empty>
   ) : (
     <Empty title="No rollouts yet">The first group that is judged fills this table.</Empty>
   );

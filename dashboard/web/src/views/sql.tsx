@@ -11,6 +11,7 @@ import { href, param, setParams } from "../router";
 import { oneLine } from "../text/plain";
 import { ViewHead } from "../ui/controls";
 import { Empty, Loaded } from "../ui/states";
+import "./link.css";
 import "./sql.css";
 
 export default function SqlView(): JSX.Element {

@@ -100,7 +100,7 @@ function sliderRange(data: WhatIf, replayed: Replay, now: number | null): [numbe
   const [low, high] = replayed.range;
   if (replayed.mode === "factor") return [Math.max(0.05, Math.floor(low * 20) / 20), Math.max(2, Math.ceil(high * 10) / 10)];
   const top = Math.max(high, data.cap ?? 0, now ?? 0);
-  return [Math.max(1, Math.min(low, now ?? low)), Math.ceil(top * 1.15)];
+  return [Math.max(1, Math.min(low, now ?? low)), Math.ceil(top * 1.25)];
 }
 
 function BudgetSlider(props: { mode: Mode; low: number; high: number; now: number | null; tried: number; onMove: (value: number) => void; onPick: (value: number) => void }): JSX.Element {
@@ -138,7 +138,7 @@ function BudgetSlider(props: { mode: Mode; low: number; high: number; now: numbe
 function FilterSlider({ filter, value, isDropped }: { filter: WhatIfFilter; value: number | null; isDropped: boolean }): JSX.Element {
   const drops = paramList("drop");
   const range = rangeOf(filter);
-  const reading = isDropped ? "left out" : filter.pass_when === null ? "a selector: on or left out" : value === null ? "its limit differs" : `passes when ${filter.pass_when} ${number(value)}`;
+  const reading = isDropped ? "left out" : filter.pass_when === null ? "a selector: on or left out" : value === null ? "its limit differs" : `passes when ${filter.pass_when === "<=" ? "≤" : "≥"} ${number(value)}`;
   return (
     <Card
       title={words(filter.name)}
@@ -204,9 +204,9 @@ function Outcome({ kept, current, problems, rollouts, changed }: { kept: Kept | 
         <div class="delta clip">
           {delta ? (
             <>
-              {`${delta.text} `}
-              {delta.word && <span class={delta.word}>{delta.word}</span>}
-              {` from ${was === null ? "n/a" : show(was)}`}
+              {delta.text}
+              {delta.word && <span class={delta.word}>{` ${delta.word}`}</span>}
+              {`, was ${was === null ? "n/a" : show(was)}`}
             </>
           ) : (
             "as it was run"
@@ -218,10 +218,10 @@ function Outcome({ kept, current, problems, rollouts, changed }: { kept: Kept | 
   return (
     <div>
       <div class="tiles">
-        {tile("kept of all rollouts", (one) => one.share, percent, "none")}
-        {tile("mean tokens of what is kept", (one) => one.mean_tokens, number, "down")}
-        {tile(`problems with a rollout, of ${exact(problems)}`, (one) => problems - one.problems_without, exact, "up")}
-        {tile("pass rate of their problems", (one) => one.pass_rate, percent, "none")}
+        {tile("kept", (one) => one.share, percent, "none")}
+        {tile("mean tokens kept", (one) => one.mean_tokens, number, "down")}
+        {tile(`problems left of ${exact(problems)}`, (one) => problems - one.problems_without, exact, "up")}
+        {tile("pass rate of problems", (one) => one.pass_rate, percent, "none")}
       </div>
       <p class="small soft whatif-sum">
         {kept && `${exact(kept.kept)} of ${exact(rollouts)} rollouts kept. `}

@@ -81,7 +81,7 @@ function FlipSum({ data }: { data: Flips }): JSX.Element {
       </div>
       <div class="flip-rest">
         <dt>{plural(data.problems, "problem")}</dt>
-        <dd>{`${exact(data.same_right)} always right, ${exact(data.same_wrong)} always wrong, ${exact(data.mixed)} mixed as before`}</dd>
+        <dd>{`${exact(data.same_right)} always right, ${exact(data.same_wrong)} always wrong, ${exact(data.mixed)} mixed as before, ${exact(data.changed)} changed`}</dd>
       </div>
     </dl>
   );

@@ -5,6 +5,9 @@ import { CountLink } from "../../ui/controls";
 
 import { FateMark, lookOf } from "../../ui/fates";
 
+/** Smaller shares have their percentage on hover. */
+const LEAST_PERCENT = 0.05;
+
 interface Share {
   readonly name: string;
   readonly label: string;
@@ -20,7 +23,7 @@ export function RolloutBar({ counts }: { counts: RunCounts }): JSX.Element {
     { name: "waiting", label: "waiting", count: counts.waiting, filters: { fate: ["waiting"] } },
     ...dropped.map(([name, count]) => ({ name, label: name, count, filters: { accepted: true, fate: [name] } as Filters })),
     { name: "rejected", label: "rejected", count: counts.rejected, filters: { accepted: false } },
-    { name: "running", label: "being written", count: counts.running, filters: null },
+    ...(counts.running > 0 ? [{ name: "running", label: "being written", count: counts.running, filters: null }] : []),
   ];
   const lost = Object.values(counts.recorder_dropped).reduce((sum, count) => sum + count, 0);
   return (
@@ -28,11 +31,11 @@ export function RolloutBar({ counts }: { counts: RunCounts }): JSX.Element {
       <div class="row wrap" style={{ columnGap: "16px" }}>
         <h2>{`${exact(counts.issued)} rollouts issued`}</h2>
         {shares.map((share) => (
-          <span key={share.name} class="row" style={{ gap: "6px" }}>
+          <span key={share.name} class="row" style={{ gap: "6px" }} title={counts.issued > 0 ? `${percent(share.count / counts.issued)} of all` : undefined}>
             <FateMark name={share.name} />
             <CountLink value={share.count} filters={share.count ? share.filters : null} />
             <span class="soft">{share.label}</span>
-            {counts.issued > 0 && share.count > 0 && <span class="dim small">{percent(share.count / counts.issued)}</span>}
+            {counts.issued > 0 && share.count / counts.issued >= LEAST_PERCENT && <span class="dim small">{percent(share.count / counts.issued)}</span>}
           </span>
         ))}
         <span class={`push ${counts.unaccounted ? "worse" : "dim"}`}>{`${exact(counts.unaccounted)} unaccounted`}</span>

@@ -34,7 +34,7 @@ export function ParetoChart({ points, frontier, runs, onOpen }: ChartProps): JSX
     [runs, colors.value],
   );
   return (
-    <ChartFrame title="Accuracy against tokens" unit="95 % intervals over problems" height={HEIGHT} legend={legend} draw={draw} table={() => tableOf(points)}>
+    <ChartFrame title="Accuracy against tokens" unit="95 % intervals over problems; older versions fainter" height={HEIGHT} legend={legend} draw={draw} table={() => tableOf(points)}>
       <Canvas
         height={HEIGHT}
         draw={draw}
@@ -140,7 +140,7 @@ function drawFrontier(pen: Pen, { box, across, up }: Axes, points: ParetoPoint[]
     const [x, y] = [across.at(point.tokens), up.at(point.accuracy)];
     const before = sorted[index - 1];
     if (before) pen.lineTo(x, up.at(before.accuracy));
-    else pen.moveTo(x, box.bottom);
+    else pen.moveTo(x, y);
     pen.lineTo(x, y);
   });
   pen.lineTo(box.right, up.at(sorted.at(-1)?.accuracy ?? 0));

@@ -9,7 +9,7 @@ import type { Draw } from "../../charts/export";
 import { ChartFrame } from "../../charts/frame";
 import { AXIS_FONT, LABEL_FONT } from "../../charts/pen";
 import { scale, type Scale } from "../../charts/scale";
-import { duration, utc, words } from "../../format";
+import { duration, exact, plural, utc, words } from "../../format";
 import { go } from "../../router";
 import { oneLine } from "../../text/plain";
 import { colors, type Token } from "../../theme";
@@ -41,7 +41,14 @@ interface Placed {
   rows: number;
 }
 
-export function LaneChart({ lanes }: { lanes: Lanes }): JSX.Element {
+interface Props {
+  title: string;
+  lanes: Lanes;
+  actions: JSX.Element;
+  isOld: boolean;
+}
+
+export function LaneChart({ title, lanes, actions, isOld }: Props): JSX.Element {
   const [view, setView] = useState<[number, number]>([lanes.from_us, lanes.to_us]);
   useEffect(() => setView([lanes.from_us, lanes.to_us]), [lanes.step, lanes.from_us, lanes.to_us]);
   const placed = useMemo(() => place(lanes.lanes), [lanes]);
@@ -97,8 +104,9 @@ export function LaneChart({ lanes }: { lanes: Lanes }): JSX.Element {
   const kinds = useMemo(() => [...new Set(lanes.lanes.flatMap((lane) => lane.spans.map((span) => span.fate ?? span.what)))], [lanes]);
   return (
     <ChartFrame
-      title="Lanes"
-      bare
+      title={title}
+      unit={`step ${exact(lanes.step)}, ${duration((lanes.to_us - lanes.from_us) / 1e6)}`}
+      class={isOld ? "lanes-card is-updating" : "lanes-card"}
       height={height}
       draw={draw}
       table={() => ({
@@ -107,24 +115,16 @@ export function LaneChart({ lanes }: { lanes: Lanes }): JSX.Element {
           lane.spans.map((span) => [lane.name, span.what, (span.start_us - lanes.from_us) / 1e6, (span.end_us - span.start_us) / 1e6, span.fate, span.rollout_id]),
         ),
       })}
-      actions={
-        <span class="legend">
-          {kinds.map((kind) =>
-            workToken(kind) !== null && !isFate(kind) ? (
-              <span key={kind} class="key">
-                <span class="lane-swatch" style={{ background: `var(--${workToken(kind)})` }} />
-                {words(kind)}
-              </span>
-            ) : (
-              <span key={kind} class="key">
-                <FateMark name={kind} />
-                {words(kind)}
-              </span>
-            ),
-          )}
-        </span>
-      }
+      actions={actions}
     >
+      <p class="legend">
+        {kinds.map((kind) => (
+          <span key={kind} class="key">
+            {isFate(kind) ? <FateMark name={kind} /> : <span class="lane-swatch" style={{ background: `var(--${workToken(kind) ?? "accent"})` }} />}
+            {words(kind)}
+          </span>
+        ))}
+      </p>
       <Canvas
         height={height}
         draw={draw}
@@ -142,6 +142,10 @@ export function LaneChart({ lanes }: { lanes: Lanes }): JSX.Element {
         onWheel={zoom}
         onDoubleClick={() => setView([lanes.from_us, lanes.to_us])}
       />
+      <p class="small dim">
+        {"The wheel zooms, a drag pans, a double click shows all; a click on a rollout opens it."}
+        {lanes.left_out > 0 && ` A sample: ${plural(lanes.left_out, "span")} left out.`}
+      </p>
     </ChartFrame>
   );
 }

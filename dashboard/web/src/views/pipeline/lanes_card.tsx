@@ -3,7 +3,6 @@
 import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import type { Lanes, Metrics } from "../../api_types";
-import { duration, exact, plural } from "../../format";
 import { useApi } from "../../resource";
 import { numberParam, setParams } from "../../router";
 import { Card } from "../../ui/controls";
@@ -22,43 +21,37 @@ export function LanesCard({ first, last }: { first: number | null; last: number 
   const lanes = useApi<Lanes>(last === null ? null : "lanes", { step });
   if (first === null || last === null || step === null) return null;
   const go = (to: number): void => setParams({ step: Math.max(first, Math.min(last, to)), at: null }, { replace: true });
-  return (
-    <Card
-      class="lanes-card"
-      title="One step as lanes"
-      unit={lanes.data ? duration((lanes.data.to_us - lanes.data.from_us) / 1e6) : ""}
-      actions={
-        <>
-          <button type="button" class="btn is-small" disabled={step <= first} onClick={() => go(step - 1)} aria-label="Step before">
-            ←
-          </button>
-          <label class="labelled">
-            step
-            <input class="field lanes-step" type="number" min={first} max={last} value={step} onChange={(event) => go(Number(event.currentTarget.value) || last)} />
-          </label>
-          <button type="button" class="btn is-small" disabled={step >= last} onClick={() => go(step + 1)} aria-label="Next step">
-            →
-          </button>
-          <button type="button" class="btn is-small" disabled={asked === null && newest === last} onClick={() => (setNewest(last), setParams({ step: null, at: null }))}>
-            Newest
-          </button>
-        </>
-      }
-    >
-      <Loaded resource={lanes} what="The lanes" height={220} empty={(data) => (data.lanes.length ? null : ["Nothing was recorded of this step", "Steps whose rollouts are on disk have lanes."])}>
-        {(data) => (
-          <>
-            <LaneChart lanes={data} />
-            <p class="small dim">
-              {`Step ${exact(data.step)}. Turn the wheel to zoom, drag to pan, double click for all; a click on a rollout opens it.`}
-              {data.left_out > 0 && ` A sample: ${plural(data.left_out, "span")} left out.`}
-            </p>
-          </>
-        )}
-      </Loaded>
-    </Card>
+  const data = lanes.data;
+  const actions = (
+    <span class="row">
+      <button type="button" class="btn is-small" disabled={step <= first} onClick={() => go(step - 1)} aria-label="Step before">
+        ←
+      </button>
+      <label class="labelled">
+        step
+        <input class="field lanes-step" type="number" min={first} max={last} value={step} onChange={(event) => go(Number(event.currentTarget.value) || last)} />
+      </label>
+      <button type="button" class="btn is-small" disabled={step >= last} onClick={() => go(step + 1)} aria-label="Next step">
+        →
+      </button>
+      <button type="button" class="btn is-small" disabled={asked === null && newest === last} onClick={() => (setNewest(last), setParams({ step: null, at: null }))}>
+        Newest
+      </button>
+    </span>
   );
+  if (data === null || lanes.error || data.lanes.length === 0) {
+    return (
+      <Card class="lanes-card" title={TITLE} actions={actions}>
+        <Loaded resource={lanes} what="The lanes" height={220} empty={() => ["Nothing was recorded of this step", "Steps whose rollouts are on disk have lanes."]}>
+          {() => null}
+        </Loaded>
+      </Card>
+    );
+  }
+  return <LaneChart title={TITLE} lanes={data} actions={actions} isOld={lanes.isOld} />;
 }
+
+const TITLE = "One step as lanes";
 
 /** The step that was on its way at a time: the first that ended then or later. */
 function useStepAt(us: number | null): number | null {

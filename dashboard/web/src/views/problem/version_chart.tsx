@@ -60,7 +60,6 @@ export function VersionChart({ detail, a, b }: Props): JSX.Element {
     const [nearest] = [...dots].sort((one, other) => distance(one) - distance(other));
     return nearest && distance(nearest) <= HIT_PX ? nearest : null;
   };
-  const outcomes = [...new Set(dots.map((dot) => outcomeOf(dot.row)))];
   return (
     <ChartFrame
       title="Tokens by version"
@@ -72,27 +71,8 @@ export function VersionChart({ detail, a, b }: Props): JSX.Element {
         columns: ["version", "tokens", "outcome", "answer", "rollout"],
         rows: dots.map(({ row }) => [row.last_version, row.n_tokens, words(outcomeOf(row)), row.answer, row.rollout_id]),
       })}
-      actions={
-        <span class="legend">
-          {outcomes.map((outcome) => (
-            <span key={outcome} class="key">
-              <FateMark name={outcome} />
-              {words(outcome)}
-            </span>
-          ))}
-          <span class="key">
-            <Line color="var(--ink-2)" />
-            mean
-          </span>
-          {budgets.length > 0 && (
-            <span class="key">
-              <Line color="var(--filtered)" dash />
-              budget
-            </span>
-          )}
-        </span>
-      }
     >
+      <Legend rows={dots} hasBudget={budgets.length > 0} />
       <div title="A click puts a rollout on the right side of the comparison, with Shift on the left" onPointerDownCapture={(event) => (withShift.current = event.shiftKey)}>
         <Canvas
           height={HEIGHT}
@@ -110,6 +90,35 @@ export function VersionChart({ detail, a, b }: Props): JSX.Element {
         />
       </div>
     </ChartFrame>
+  );
+}
+
+/** One key for each look: outcomes that share one stand together. */
+function Legend({ rows, hasBudget }: { rows: readonly Dot[]; hasBudget: boolean }): JSX.Element {
+  const looks = new Map<string, string[]>();
+  for (const outcome of new Set(rows.map((dot) => outcomeOf(dot.row)))) {
+    const { token, shape } = lookOf(outcome);
+    looks.set(`${token} ${shape}`, [...(looks.get(`${token} ${shape}`) ?? []), outcome]);
+  }
+  return (
+    <p class="legend">
+      {[...looks.values()].map((outcomes) => (
+        <span key={outcomes[0]} class="key">
+          <FateMark name={outcomes[0] ?? ""} />
+          {outcomes.map(words).sort().join(", ")}
+        </span>
+      ))}
+      <span class="key">
+        <Line color="var(--ink-2)" />
+        mean
+      </span>
+      {hasBudget && (
+        <span class="key">
+          <Line color="var(--filtered)" dash />
+          budget
+        </span>
+      )}
+    </p>
   );
 }
 

@@ -158,8 +158,17 @@ export const COLUMNS: readonly Column[] = [
 ];
 
 export const DEFAULT_COLUMNS = ["outcome", "problem", "answer", "gold", "n_tokens", "last_version", "step", "lag", "end_us"];
-/** Beside an open rollout there is room for these. */
-export const NARROW_COLUMNS = ["outcome", "answer", "n_tokens", "last_version"];
+/** Beside an open rollout there is room for these, and they get less. */
+const NARROW_WIDTHS: Readonly<Record<string, string>> = {
+  outcome: "minmax(96px, 1.2fr)",
+  answer: "minmax(40px, 1fr)",
+  n_tokens: "92px",
+  last_version: "52px",
+};
+
+export function narrowColumns(): Column[] {
+  return columnsOf(Object.keys(NARROW_WIDTHS)).map((column) => ({ ...column, width: NARROW_WIDTHS[column.key] ?? column.width }));
+}
 
 export function columnsOf(keys: readonly string[]): Column[] {
   return keys.flatMap((key) => COLUMNS.find((column) => column.key === key) ?? []);

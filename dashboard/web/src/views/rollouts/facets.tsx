@@ -5,7 +5,8 @@ import type { Query } from "../../api";
 import type { Choice, Choices, Facets } from "../../api_types";
 import { count, exact, percent, words } from "../../format";
 import { useApi } from "../../resource";
-import { numberParam, paramList, setParams } from "../../router";
+import { chipsOf, noFilters } from "../../filters";
+import { numberParam, paramList, route, setParams } from "../../router";
 import { oneLine } from "../../text/plain";
 import { FateMark } from "../../ui/fates";
 
@@ -33,12 +34,40 @@ export function FacetBar({ facets, choices }: { facets: Facets | null; choices: 
       {FACETS.map((name) => {
         const values = facets?.facets[name] ?? [];
         const chosen = paramList(name);
-        if (facets !== null && values.length < 2 && chosen.length === 0) return null;
+        // Which facets there are is the run's affair: they must not come and go with the filters.
+        if (choices === null || ((choices[name]?.length ?? 0) < 2 && chosen.length === 0)) return null;
         return <Facet key={name} name={name} values={values} total={facets?.total ?? 0} chosen={chosen} />;
       })}
       {RANGES.map(({ name, label }) => (
         <RangeFacet key={name} name={name} label={label} bounds={choices?.[name] ?? null} />
       ))}
+    </div>
+  );
+}
+
+/** The filters in force that no facet shows, and a way to be rid of all. */
+export function OtherFilters() {
+  const { params } = route.value;
+  const shown: readonly string[] = [...FACETS, "q", ...RANGES.flatMap(({ name }) => [`${name}_min`, `${name}_max`])];
+  const others = chipsOf(Object.fromEntries(Object.entries(params).filter(([name]) => !shown.includes(name))));
+  const all = chipsOf(params).length;
+  if (others.length === 0 && all < 2) return null;
+  return (
+    <div class="chips" aria-label="Other filters in force">
+      {others.map((chip) => (
+        <button key={chip.label} type="button" class="chip is-on" title="Take this filter away" onClick={() => setParams(chip.remove)}>
+          <span class="label">{chip.label}</span>
+          <span>{chip.value}</span>
+          <span class="close" aria-hidden="true">
+            ×
+          </span>
+        </button>
+      ))}
+      {all > 1 && (
+        <button type="button" class="btn is-quiet is-small" onClick={() => setParams(noFilters())}>
+          {`Clear all ${all} filters`}
+        </button>
+      )}
     </div>
   );
 }
@@ -161,6 +190,7 @@ export function FateBar({ facets }: { facets: Facets | null }) {
   const values = (facets?.facets["fate"] ?? []).filter((value) => value.count > 0);
   const total = values.reduce((sum, value) => sum + value.count, 0);
   const chosen = paramList("fate");
+  if (facets !== null && total === 0) return null;
   return (
     <div class="fate-bar">
       <div class="fate-bar-parts" aria-hidden="true">

@@ -44,6 +44,16 @@ describe("RowPages", () => {
     expect(pages.row(305)?.rollout_id).toBe("r305");
   });
 
+  it("asks again for a page that it gave up a moment ago", async () => {
+    const { ask } = server(1_000);
+    const pages = new RowPages({}, () => undefined, ask);
+    pages.want(300, 320);
+    pages.want(700, 720);
+    pages.want(300, 320);
+    await settle();
+    expect(pages.row(305)?.rollout_id).toBe("r305");
+  });
+
   it("keeps a bounded number of pages, those near the reader", async () => {
     const { ask } = server(100_000);
     const pages = new RowPages({}, () => undefined, ask);

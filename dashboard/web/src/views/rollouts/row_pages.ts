@@ -47,7 +47,9 @@ export class RowPages {
     const first = Math.max(0, Math.floor(from / PAGE));
     const last = Math.floor(Math.max(from, to) / PAGE);
     for (const [page, abort] of this.asked) {
-      if (page < first || page > last) abort.abort();
+      if (page >= first && page <= last) continue;
+      abort.abort();
+      this.asked.delete(page);
     }
     for (let page = first; page <= last; page++) {
       const isBeyond = page > 0 && this.total !== null && page * PAGE >= this.total;

@@ -3,6 +3,7 @@
 import type { JSX } from "preact";
 import type { RolloutRow } from "../../api_types";
 import { exact, plural, words } from "../../format";
+import { href } from "../../router";
 import { FateMark, lookOf, outcomeOf } from "../../ui/fates";
 
 export function Siblings(props: { rows: readonly RolloutRow[]; openId: string; size: number | null; onOpen: (id: string) => void }): JSX.Element {
@@ -10,6 +11,10 @@ export function Siblings(props: { rows: readonly RolloutRow[]; openId: string; s
   const longest = Math.max(1, ...rows.map((row) => row.n_tokens ?? 0));
   const accepted = rows.filter((row) => row.accepted).length;
   const budget = rows[0]?.budget ?? null;
+  const open = rows.find((row) => row.rollout_id === openId);
+  const [shortest] = rows
+    .filter((row) => row.verdict === "correct" && row.rollout_id !== openId)
+    .sort((one, other) => (one.n_tokens ?? Infinity) - (other.n_tokens ?? Infinity));
   return (
     <section class="siblings" aria-label="Rollouts of its group">
       <div class="card-head">
@@ -17,6 +22,11 @@ export function Siblings(props: { rows: readonly RolloutRow[]; openId: string; s
         <span class="small dim">
           {`${plural(rows.length, "rollout")}${size !== null && size > rows.length ? ` of ${exact(size)} planned` : ""}, ${exact(accepted)} accepted`}
         </span>
+        {open && shortest && (
+          <a class="small" href={href("problem", { id: open.problem_id, a: openId, b: shortest.rollout_id })}>
+            compare with its shortest other right one
+          </a>
+        )}
         <span class="push small dim">
           <kbd>[</kbd> <kbd>]</kbd>
         </span>

@@ -42,6 +42,9 @@ export function RolloutTable(props: Props) {
     watch.observe(element);
     return () => watch.disconnect();
   }, []);
+  useLayoutEffect(() => {
+    if (body.current) body.current.scrollTop = 0; // another list begins at its top
+  }, [pages]);
   useEffect(() => {
     const timer = setTimeout(() => pages.want(view.first, view.end), pages.row(view.first) ? 0 : SETTLE_MS);
     return () => clearTimeout(timer);

@@ -121,9 +121,9 @@ function hatch(pen: Pen, from: number, box: Box): void {
   pen.restore();
   pen.font = LABEL_FONT;
   pen.fillStyle = colors.value.ink3;
-  if (box.right - from > 84) {
+  if (box.right - from > pen.measureText("not observed").width + 8) {
     pen.textAlign = "left";
-    pen.textBaseline = "top";
-    pen.fillText("not observed", from + 6, box.top + 4);
+    pen.textBaseline = "bottom";
+    pen.fillText("not observed", from + 6, box.bottom - 4);
   }
 }
