@@ -138,6 +138,17 @@ class Source:
         return []
 
 
+class NoGuard:
+    """There is no accuracy to look after."""
+
+    is_on = wants_back = is_over = False
+
+    def is_point(self, version: int) -> bool:
+        return False
+
+    async def look(self, version: int) -> None: ...
+
+
 class Quiet:
     """Records nothing, reports nothing, hires nobody."""
 
@@ -195,6 +206,7 @@ def _parts(config: RunConfig, queue: Any, engine: Any, learner: Any, quiet: Any)
         engines=Fleet(config, quiet, quiet, [engine]),
         learner=learner,
         reports=quiet,
+        guard=NoGuard(),
         checkpoint=quiet.checkpoint,
         roll_back=quiet.roll_back,
         revive=quiet.revive,

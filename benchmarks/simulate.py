@@ -29,6 +29,7 @@ from typing import Any
 
 from actors.admission import Admission
 from actors.replay import ReplayQueue
+from benchmarks.overlap import NoGuard
 from cluster.loop import Parts, run
 from cluster.neighbours import Desk, Issued
 from cluster.nodes import parse_shape
@@ -355,6 +356,7 @@ async def _run(
         engines=Engines(engines, config, coordinator, world, meter),
         learner=learner,
         reports=real,
+        guard=NoGuard(),
         checkpoint=quiet.checkpoint,
         roll_back=real.roll_back,
         revive=real.revive,
@@ -396,7 +398,7 @@ def lines(found: Sequence[Seen]) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
     parser.add_argument("--gpus", default="126x8", help="the cluster, such as 126x8")
     parser.add_argument("--ranks", type=int, default=8)
     parser.add_argument("--slots", type=int, default=16, help="sequences that an engine decodes")

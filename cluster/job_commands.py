@@ -53,7 +53,8 @@ def submit(
 
     if resume and config.name is None:
         raise UserError("--resume needs name=… : which run is to go on")
-    config = work.named(config, preset)
+    address = jobs.address_of(address)
+    config, page = work.with_page(work.named(config, preset), address)
     environment, packages = work.variables_of(env or []), work.runtime_env_of(runtime_env)
 
     def make(goes_on: work.Resume) -> jobs.Submission:
@@ -63,13 +64,13 @@ def submit(
             include=include or [],
             environment=environment,
             runtime_env=packages,
-            dashboard_url=dashboard_url,
+            dashboard_url=dashboard_url or page,
         )
 
     code = work.run(
         config,
         make,
-        address=jobs.address_of(address),
+        address=address,
         resume="yes" if resume else "no",
         watch=follow,
         attempts=attempts,

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -24,6 +25,8 @@ RESUME: dict[Resume, list[str]] = {
 }
 """What a second attempt says: the first may have been lost before it made a folder."""
 
+PAGE_PORT = 8421
+
 STOP_MARGIN_S = 10.0
 """Between what a run may take to commit after SIGTERM and the SIGKILL that follows."""
 
@@ -34,6 +37,17 @@ def named(config: RunConfig, preset: str) -> RunConfig:
         return config
     name = f"{Path(preset).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     return config.model_copy(update={"name": name})
+
+
+def with_page(config: RunConfig, address: str) -> tuple[RunConfig, str | None]:
+    """Where the run's page will be, if the run is to have one; its port must be known before."""
+    if not config.dashboard.enabled:
+        return config, None
+    port = config.dashboard.port or PAGE_PORT
+    page = config.dashboard.model_copy(update={"port": port})
+    host = urlsplit(address).hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    return config.model_copy(update={"dashboard": page}), f"http://{host}:{port}"
 
 
 def submission(

@@ -28,9 +28,12 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 RUN_BY_OTHER_TESTS = {
     "make demo": "test_demo",
     "make test": "this run",
+    "laconic dashboard runs/demo": "tests/browser",
     "laconic scale runs/short 2": "test_engines",
     "laconic scale runs/short": "test_engines",
     "ray start --head": "test_ray_job",
+    "laconic submit my.yaml name=far --address http://127.0.0.1:8265 --follow": "test_submit",
+    "laconic job list --address http://127.0.0.1:8265": "test_submit",
     "ray job submit --working-dir . -- python -m cluster.main tiny steps=3": "test_ray_job",
 }
 
@@ -63,6 +66,7 @@ def run(line: str, folder: Path) -> str:
 def test_the_pages_that_have_commands_are_these():
     pages = [
         "README.md",
+        "dashboard.md",
         "economy.md",
         "evaluation.md",
         "extending.md",
@@ -111,6 +115,8 @@ def test_the_operations_page_is_true(tmp_path: Path):
     assert "finished" in printed["laconic train tiny steps=5 name=short --resume"]
     assert printed["laconic check runs/short"].endswith("\nok\n")
     assert "LATEST" in printed["laconic ckpt list runs/short"]
+    assert "<h1>short</h1>" in (tmp_path / "short.html").read_text()
+    assert json.loads((tmp_path / "runs/made-up/run.json").read_text())["synthetic"]
     python = blocks(ROOT / "docs/operations.md", "python")[0]
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{python}\nassert table.num_rows == 1280"
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
@@ -200,6 +206,14 @@ def test_the_extending_page_is_true(tmp_path: Path):
     # the same; the loss of advantages is not the likelihood.
     assert all(row["num_rollouts"] == row["rollouts"] > row["accepted"] for row in rows)
     assert all(row["loss"] != pytest.approx(row["nll"], rel=1e-3) for row in rows)
+
+
+def test_the_dashboard_page_is_true(tmp_path: Path):
+    printed = {line: run(line, tmp_path) for line in commands(ROOT / "docs/dashboard.md")}
+
+    [reasons, tokens] = [text for line, text in printed.items() if " query " in line]
+    assert reasons.split()[:2] == ["reason", "rollouts"] and "over_budget" in reasons
+    assert tokens.startswith("label,tokens\n")
 
 
 @pytest.mark.timeout(600)

@@ -100,6 +100,18 @@ def test_a_job_has_time_to_commit_and_is_named_in_rays_list():
     assert made.metadata["dashboard_url"] == "http://h:8421"
 
 
+def test_a_page_has_its_port_before_the_job_starts_and_stands_in_rays_list():
+    without, nowhere = submit.with_page(load("tiny", []), "http://head:8265")
+    config, url = submit.with_page(load("tiny", ["dashboard.enabled=true"]), "http://head:8265")
+    own, there = submit.with_page(
+        load("tiny", ["dashboard.enabled=true", "dashboard.port=9000"]), "https://[::1]:8265"
+    )
+
+    assert (without.dashboard.port, nowhere) == (None, None)
+    assert (config.dashboard.port, url) == (8421, "http://head:8421")
+    assert (own.dashboard.port, there) == (9000, "http://[::1]:9000")
+
+
 @pytest.mark.parametrize("name", ["HF_TOKEN", "WANDB_API_KEY", "MY_PASSWORD"])
 def test_a_secret_is_refused_and_not_repeated(name: str, tmp_path: Path):
     with pytest.raises(UserError, match=name) as caught:
