@@ -230,13 +230,13 @@ def test_the_evaluation_page_is_true(tmp_path: Path):
     printed = {line: run(line, tmp_path) for line in commands(ROOT / "docs/evaluation.md")}
 
     [compared] = [text for line, text in printed.items() if line.startswith("laconic compare")]
-    assert "biased-eval beside base-eval on tiny, 30 problems" in compared
+    assert "forced-eval beside base-eval on tiny, 30 problems" in compared
     reports = [
         json.loads((tmp_path / f"runs/{name}-eval/report.json").read_text())
-        for name in ("base", "biased")
+        for name in ("base", "forced")
     ]
-    shorter = [report["sets"]["tiny"]["mean_think_tokens"] for report in reports]
-    assert shorter[1] < 0.9 * shorter[0]
+    thought = [report["sets"]["tiny"]["mean_think_tokens"] for report in reports]
+    assert thought[1] <= 61 < thought[0]
     named = re.findall(r"^\| ([^|]+) \|", (ROOT / "docs/evaluation.md").read_text(), re.MULTILINE)
     figures = {name for cell in named for name in re.findall(r"`(\w+)`", cell)}
     assert figures <= reports[0]["sets"]["tiny"].keys()
