@@ -1,8 +1,11 @@
 """Pictures of every view in both themes, for docs/dashboard: ``--screenshots docs/dashboard``."""
 
+import io
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.browser.conftest import OpenPage
 from tests.browser.test_shell import VIEWS, settled
@@ -25,7 +28,7 @@ def test_a_picture_of_every_view(open_page: OpenPage, folder: Path, view: str, t
     page = settled(open_page(f"#/{view}", theme=theme))
     page.wait_for_timeout(400)  # canvases are drawn a frame after their data
 
-    page.screenshot(path=folder / f"{view}-{theme}.png")
+    _save(page, folder / f"{view}-{theme}.png")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -34,4 +37,10 @@ def test_a_picture_on_a_phone(open_page: OpenPage, folder: Path, view: str, them
     page = settled(open_page(f"#/{view}", theme=theme, width=390, height=844))
     page.wait_for_timeout(400)
 
-    page.screenshot(path=folder / f"{view}-phone-{theme}.png")
+    _save(page, folder / f"{view}-phone-{theme}.png")
+
+
+def _save(page: Any, path: Path) -> None:
+    """With 256 colours: a third of the bytes, and nobody sees a difference."""
+    picture = Image.open(io.BytesIO(page.screenshot()))
+    picture.convert("RGB").quantize(256).save(path, optimize=True)
