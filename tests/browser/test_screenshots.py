@@ -1,6 +1,7 @@
 """Pictures of every view in both themes, for docs/dashboard: ``--screenshots docs/dashboard``."""
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,19 @@ def test_a_picture_of_every_view(open_page: OpenPage, folder: Path, view: str, t
     page.wait_for_timeout(400)  # canvases are drawn a frame after their data
 
     _save(page, folder / f"{view}-{theme}.png")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("view", ["rollouts", "problem"])
+def test_a_picture_of_what_a_row_opens(open_page: OpenPage, folder: Path, view: str, theme: str):
+    page = settled(open_page(f"#/{view}", theme=theme))
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(r"open=|[?&]id="))
+    settled(page).wait_for_timeout(800)
+
+    _save(page, folder / f"{view}-open-{theme}.png")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
