@@ -1,8 +1,12 @@
 """Pictures of every view in both themes, for docs/dashboard: ``--screenshots docs/dashboard``."""
 
+import io
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.browser.conftest import OpenPage
 from tests.browser.test_shell import VIEWS, settled
@@ -25,7 +29,20 @@ def test_a_picture_of_every_view(open_page: OpenPage, folder: Path, view: str, t
     page = settled(open_page(f"#/{view}", theme=theme))
     page.wait_for_timeout(400)  # canvases are drawn a frame after their data
 
-    page.screenshot(path=folder / f"{view}-{theme}.png")
+    _save(page, folder / f"{view}-{theme}.png")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("view", ["rollouts", "problem"])
+def test_a_picture_of_what_a_row_opens(open_page: OpenPage, folder: Path, view: str, theme: str):
+    page = settled(open_page(f"#/{view}", theme=theme))
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(r"open=|[?&]id="))
+    settled(page).wait_for_timeout(800)
+
+    _save(page, folder / f"{view}-open-{theme}.png")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -34,4 +51,10 @@ def test_a_picture_on_a_phone(open_page: OpenPage, folder: Path, view: str, them
     page = settled(open_page(f"#/{view}", theme=theme, width=390, height=844))
     page.wait_for_timeout(400)
 
-    page.screenshot(path=folder / f"{view}-phone-{theme}.png")
+    _save(page, folder / f"{view}-phone-{theme}.png")
+
+
+def _save(page: Any, path: Path) -> None:
+    """With 256 colours: a third of the bytes, and nobody sees a difference."""
+    picture = Image.open(io.BytesIO(page.screenshot()))
+    picture.convert("RGB").quantize(256).save(path, optimize=True)

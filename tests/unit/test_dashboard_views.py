@@ -230,6 +230,22 @@ def test_the_slider_needs_no_further_question(ask: Ask):
     assert sent["current"]["kept"] == funnel["accepted"]["rollouts"]
 
 
+@pytest.mark.parametrize("factor", [0.3, 0.5, 0.8, 1.0, 1.7])
+def test_a_factor_on_budgets_keeps_what_is_short_enough(tmp_path: Path, factor: float):
+    run = WrittenRun(tmp_path)
+    lengths = [(tokens, budget) for tokens in range(1, 60, 3) for budget in (10, 21, 35)]
+    run.seal("meta", [born(n, n_tokens=t, budget=b) for n, (t, b) in enumerate(lengths)])
+    ask = asking(tmp_path)
+    expected = sum(tokens <= factor * budget + 1e-9 for tokens, budget in lengths)
+
+    by = ask("whatif")["by_factor"]
+    exact = ask("whatif/apply", factor=factor)["kept"]
+
+    assert exact["kept"] == expected
+    pairs = zip(by["factor"], by["count"], strict=True)
+    assert sum(num for at, num in pairs if at <= factor) == expected
+
+
 def test_a_moved_limit_is_what_replay_decides(ask: Ask, folder: Path):
     config = json.dumps([{"use": "branchy", "settings": {"max": 4.0}}])
     expected = replay(folder, [f"filter.steps={config}"])

@@ -176,7 +176,7 @@ function Rules({ rules }: { rules: readonly Rule[] }): JSX.Element {
                   <td class={`nowrap ${state.class}`}>
                     <span aria-hidden="true">{state.mark}</span> {state.word}
                   </td>
-                  <td class="nowrap">{rule.title}</td>
+                  <td>{rule.title}</td>
                   <td class={rule.state === "unknown" ? "dim" : "soft"}>{rule.text}</td>
                 </tr>
               );

@@ -1,3 +1,4 @@
+// @vitest-environment node
 import { describe, expect, it } from "vitest";
 import type { RunSeries } from "../../api_types";
 import { align } from "./align";

@@ -1,3 +1,4 @@
+// @vitest-environment node
 import { describe, expect, it } from "vitest";
 import type { RolloutRow } from "../../api_types";
 import { neighbour, pairOf } from "./pair";

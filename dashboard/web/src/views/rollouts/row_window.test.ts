@@ -1,3 +1,4 @@
+// @vitest-environment node
 import { describe, expect, it } from "vitest";
 import { firstRow, MAX_HEIGHT, rowWindow, scrollFor } from "./row_window";
 
