@@ -4,7 +4,7 @@ PYTHON_IN_VENV := .venv/bin/python
 TWO_AT_A_TIME := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 export TORCH_EXTENSIONS_DIR := $(CURDIR)/.venv/torch_extensions
 
-.PHONY: setup demo test check fast faults audit format docs page lock clean
+.PHONY: setup demo test check lint fast faults audit format docs page lock clean
 
 setup: ## the virtual environment, with every package of requirements/$(EXTRA).lock
 	@requirements/setup.sh $(EXTRA)
@@ -12,20 +12,21 @@ setup: ## the virtual environment, with every package of requirements/$(EXTRA).l
 demo: setup ## train the made model on this machine and show before and after
 	@.venv/bin/laconic demo
 
-test: setup ## everything, on real parts; two files at a time but for the faults, which time things
+test: setup ## everything, on real parts; two files at a time but for what is sensitive to load
 	@$(PYTHON_IN_VENV) -m pytest $(TWO_AT_A_TIME) tests/integration tests/gpu tests/unit
-	@$(PYTHON_IN_VENV) -m pytest tests/faults
+	@$(PYTHON_IN_VENV) -m pytest tests/browser tests/faults
 
 fast: setup ## tests of logic only: no Ray, no engine
 	@$(PYTHON_IN_VENV) -m pytest -q $(TWO_AT_A_TIME) tests/unit
 
-check: setup ## format, lint, types, import contracts, known holes in the locks, fast tests
+check: lint fast ## what every commit must pass
+
+lint: setup ## format, lint, types, import contracts, known holes in the locks
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
 	@PYTHONPATH=. .venv/bin/lint-imports
 	@.venv/bin/pyright
 	@$(PYTHON_IN_VENV) -m requirements.audit
-	@$(PYTHON_IN_VENV) -m pytest -q $(TWO_AT_A_TIME) tests/unit
 
 faults: setup ## the fault suite, and its table in docs/reliability.md
 	@$(PYTHON_IN_VENV) -m pytest -m row --fault-table=docs/reliability.md

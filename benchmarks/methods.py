@@ -69,6 +69,8 @@ def methods() -> list[Arm]:
 
 
 def decoding() -> list[Arm]:
+    """The made model is sure of where its thinking ends: before, ``</think>`` has a log-probability
+    of -8 at most and -17 in the middle, and a logit around 0. So the stop token takes much."""
     scale, bias = "eval.decode.stop_temperature", "eval.decode.stop_bias"
     budget = "eval.decode.thinking_budget"
     return [
@@ -79,12 +81,12 @@ def decoding() -> list[Arm]:
         *(
             Arm(name=f"stop-token T={value}", kind="evaluate", says="logit of </think> over T",
                 settings=(f"{scale}={value}",))
-            for value in (0.8, 1.25)
+            for value in (0.5, 0.2)
         ),
         *(
             Arm(name=f"stop-token bias +{value}", kind="evaluate", says="added to that logit",
                 settings=(f"{bias}={value}",))
-            for value in (3, 6)
+            for value in (8, 10)
         ),
         *(
             Arm(name=f"budget forcing at {value}", kind="evaluate", says="s1: </think> is forced",

@@ -175,6 +175,7 @@ async def _evaluate(
         await recorder.problems([problem for each in loaded.sets for problem in each.problems])
         await recorder.flush()
         kept = Kept(recorder, samples_of(folder.path), _step_of(config.model.path), display)
+        await recorder.state({"phase": "evaluating"})
         display.progress("starting", "engines and judges")
         await within(
             asyncio.gather(judges.start(), *(generator.start() for generator in generators)),
@@ -187,6 +188,7 @@ async def _evaluate(
         for benchmark, found in report["sets"].items():
             said = {name: found[name] for name in SAID}
             await recorder.event("evaluated", label=EVENT_LABEL, benchmark=benchmark, **said)
+        await recorder.state({"phase": "finished", "seconds": report["seconds"]})
     finally:
         await close_all([*generators, *judges.members])
         await recorder.close()

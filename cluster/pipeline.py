@@ -22,7 +22,7 @@ from actors.one_writer import InUse, hold
 from actors.problem_rows import DataError
 from cluster.export import find_checkpoint
 from cluster.pipeline_report import Done, write_report
-from cluster.run_dir import RunDirError, replace_file
+from cluster.run_dir import RunDirError, replace_file, runs_folder
 from cluster.stage_data import Part, deal, seen_by_both, write
 from configs.errors import UserError
 from configs.load import ConfigError, leaves, load_layers
@@ -160,7 +160,7 @@ def _locate(pipeline: PipelineConfig, label: str, *, resume: bool) -> Path:
     if resume and pipeline.name is None:
         raise RunDirError("--resume needs name=… : which pipeline under runs_dir is to go on")
     name = pipeline.name or f"{Path(label).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-    folder = (Path(pipeline.runs_dir).expanduser() / name).resolve()
+    folder = (runs_folder(pipeline.runs_dir) / name).resolve()
     is_there = (folder / PIPELINE).is_file()
     if resume and not is_there:
         raise RunDirError(f"{folder} holds no pipeline; leave --resume out to start it")

@@ -129,11 +129,12 @@ def holds_run(config: RunConfig) -> bool:
     """Whether the run of this name has begun; it needs a name."""
     if config.name is None:
         raise RunDirError("--resume-or-start needs name=… : which run it is")
-    return (_runs(config) / config.name / RUN).is_file()
+    return (runs_folder(config.runs_dir) / config.name / RUN).is_file()
 
 
-def _runs(config: RunConfig) -> Path:
-    runs = Path(config.runs_dir).expanduser()
+def runs_folder(runs_dir: str) -> Path:
+    """Where ``runs_dir`` is: inside a Ray job below ``~/laconic``."""
+    runs = Path(runs_dir).expanduser()
     if not runs.is_absolute() and is_ray_job():
         return Path.home() / "laconic" / runs  # a job's working directory goes with the job
     return runs
@@ -144,7 +145,7 @@ def locate(config: RunConfig, preset: str, *, resume: bool) -> RunDir:
     if resume and config.name is None:
         raise RunDirError("--resume needs name=… : which run under runs_dir is to go on")
     name = config.name or f"{Path(preset).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-    path = (_runs(config) / name).resolve()
+    path = (runs_folder(config.runs_dir) / name).resolve()
     exists = (path / RUN).is_file()
     if resume and not exists:
         raise RunDirError(f"{path} holds no run to resume; leave --resume out to start it")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from yaml import YAMLError
@@ -86,6 +86,9 @@ def _container(layers: list[DictConfig]) -> Any:
         merged = OmegaConf.to_container(
             OmegaConf.merge(*layers), resolve=True, throw_on_missing=True
         )
+    except MissingMandatoryValue as error:
+        key = error.full_key
+        raise ConfigError(f"{key} is required and has no value; set it with {key}=…") from error
     except OmegaConfBaseException as error:
         raise ConfigError(_one_line(error)) from error
     for key in secret_keys(merged):

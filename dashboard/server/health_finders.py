@@ -15,6 +15,13 @@ FEW_STEPS = 8
 RECENT_US = 1_800_000_000
 """So long an event without an end stays an alarm."""
 
+STOPPING = {
+    "pause": "the length budget shrinks no further",
+    "go_back": "the run goes back to the last good version",
+    "end": "the run ends with the last good version",
+}
+"""What a guardrail may do, and what that means."""
+
 Finder = Callable[[Vitals], list[Spell] | Why]
 
 
@@ -214,10 +221,17 @@ def _free_share(row) -> float | None:
 
 def dropped(vitals: Vitals) -> list[Spell] | Why:
     rows = [*vitals.history, vitals.state]
-    points = [(at(row), number(row.get("dropped"))) for row in rows]
+    points = [(at(row), _not_kept(row)) for row in rows]
     if all(value is None for _, value in points):
         return "not_recorded"
     return spells(points, on=0.5, off=0.4)
+
+
+def _not_kept(row) -> float | None:
+    """Rows that the recorder dropped, and groups that it did not take."""
+    dropped = number(row.get("dropped"))
+    unrecorded = number((row.get("judges") or {}).get("unrecorded"))
+    return None if dropped is None else dropped + (unrecorded or 0)
 
 
 def between(begin: Sequence[str], end: Sequence[str], words: Callable[..., str]) -> Finder:
@@ -239,6 +253,35 @@ def between(begin: Sequence[str], end: Sequence[str], words: Callable[..., str])
         return found
 
     return find
+
+
+def guardrail(vitals: Vitals) -> list[Spell] | Why:
+    """From the look that stopped something, or a step back, to the next look that did not."""
+    found: list[Spell] = []
+    began = None
+    for event in vitals.events:
+        if event.get("kind") not in ("guardrail", "rolled_back"):
+            continue
+        has_stopped = event["kind"] == "rolled_back" or event.get("what_next") in STOPPING
+        if has_stopped and began is None:
+            began = event
+        elif began is not None and not has_stopped and not event.get("is_breach"):
+            found.append(_spell(began, at(event), _stopped))
+            began = None
+    if began is not None:
+        is_held = began.get("what_next") == "pause"  # until it says otherwise, however long
+        is_old = vitals.now_us - at(began) > RECENT_US and not is_held
+        until_us = at(began) + RECENT_US if is_old or vitals.is_ended else None
+        found.append(_spell(began, until_us, _stopped))
+    return found
+
+
+def _stopped(event) -> str:
+    accuracy, base = number(event.get("accuracy")), number(event.get("base"))
+    words = STOPPING.get(str(event.get("what_next")), "the learner went back to a checkpoint")
+    if accuracy is None or base is None:
+        return words
+    return f"{100 * accuracy:.1f} % right, {100 * base:.1f} % at the start: {words}"
 
 
 def _spell(event, until_us: int | None, words: Callable[..., str]) -> Spell:

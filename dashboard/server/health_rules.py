@@ -7,6 +7,7 @@ from dashboard.server.health_finders import (
     collapse,
     disk,
     dropped,
+    guardrail,
     judge_failures,
     lag,
     no_accept,
@@ -125,7 +126,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         key="guardrail", title="The guardrail has spoken", level="critical",
-        find=between(("guardrail", "rolled_back"), ("guardrail_over", "published"), why),
+        find=guardrail,
         advice="The run went back, or holds its budget; see the evaluations.", view="evals",
     ),
     Rule(

@@ -51,6 +51,8 @@ class Run:
         """Kept by ``views.whatif``."""
         self.problem_lists: tuple[Any, list[str]] | None = None
         """Kept by ``views.problems``."""
+        self.missing: tuple[int, dict[str, str]] | None = None
+        """Kept by ``views.rollouts``."""
         self.counts_changed_us: int | None = None
         """When ``state.json`` last counted something else than before."""
         self._counts: Any = None
@@ -157,7 +159,7 @@ class Run:
             if self._store is not None:
                 self._store.close()
                 self._store = self.evaluations = self.engine_factors = self.recorded = None
-                self.problem_lists = None
+                self.problem_lists = self.missing = None
                 self._refreshed = float("-inf")
 
     def info(self) -> dict[str, Any]:

@@ -38,31 +38,40 @@ TABLES: dict[Kind, str] = {
     "evals": "evaluations, problem by problem",
 }
 
-PLAIN = "CREATE VIEW rollouts AS SELECT * FROM meta LEFT JOIN fate USING (rollout_id)"
-"""Where no rollout is there twice and none has two fates."""
+LAST = """
+    SELECT * EXCLUDE (place, last) FROM (SELECT *, row_number() OVER () AS place FROM {table})
+    LEFT JOIN (SELECT rollout_id, max(place) AS last
+        FROM (SELECT rollout_id, row_number() OVER () AS place FROM {table})
+        GROUP BY rollout_id HAVING count(*) > 1) USING (rollout_id)
+    WHERE last IS NULL OR place = last"""
+"""Of rollouts that a table has twice the last row."""
 
-LATEST = """
-    CREATE VIEW rollouts AS
-    WITH numbered AS (
-        SELECT *, split_part(group_id, '.', 1) AS ticket, row_number() OVER () AS place FROM meta),
-    newest AS (
-        SELECT * FROM numbered
-        QUALIFY attempt = max(attempt) OVER (PARTITION BY ticket)),
-    latest AS (
-        SELECT * EXCLUDE (ticket, place) FROM newest
-        QUALIFY row_number() OVER (PARTITION BY rollout_id ORDER BY place DESC) = 1),
-    fates AS (
-        SELECT * FROM (SELECT *, row_number() OVER () AS place FROM fate)
-        QUALIFY row_number() OVER (PARTITION BY rollout_id ORDER BY place DESC) = 1)
-    SELECT latest.*, fates.* EXCLUDE (rollout_id, place)
-    FROM latest LEFT JOIN fates USING (rollout_id)"""
-"""``configs.run_files.latest_rollouts``, as a question. It costs ten times as much."""
+NEWEST = """
+    SELECT m.* FROM meta m LEFT JOIN
+        (SELECT split_part(group_id, '.', 1) AS ticket, max(attempt) AS newest
+         FROM meta WHERE attempt > 0 GROUP BY ticket) n
+        ON split_part(m.group_id, '.', 1) = n.ticket
+    WHERE m.attempt >= coalesce(n.newest, 0)"""
+"""Of groups that were handed out again the newest attempt."""
 
-IS_PLAIN = """
-    SELECT (SELECT coalesce(max(attempt), 0) = 0 FROM meta)
-        AND (SELECT count(*) = count(DISTINCT rollout_id) FROM fate)
-        AND NOT EXISTS (SELECT 1 FROM meta GROUP BY group_id
-            HAVING count(*) <> bit_count(bit_or(1::BIGINT << (sample % 62))))"""
+SHAPE = """
+    SELECT (SELECT coalesce(max(attempt), 0) > 0 FROM meta),
+        EXISTS (SELECT 1 FROM meta GROUP BY group_id
+            HAVING count(*) <> bit_count(bit_or(1::BIGINT << (sample % 62)))),
+        (SELECT count(*) <> count(DISTINCT rollout_id) FROM fate)"""
+"""Whether there are second attempts, rollouts recorded twice, rollouts with two fates. Most runs
+have none, and then the table of rollouts is a plain join, which is ten times as quick."""
+
+
+def _rollouts(has_attempts: bool, has_twice: bool, has_fates: bool) -> str:
+    """``configs.run_files.latest_rollouts``, as a question."""
+    newest = NEWEST if has_attempts else "SELECT * FROM meta"
+    births = LAST.format(table="newest") if has_twice else "SELECT * FROM newest"
+    fates = LAST.format(table="fate") if has_fates else "SELECT * FROM fate"
+    return f"""CREATE VIEW rollouts AS
+        WITH newest AS ({newest}), births AS ({births}), fates AS ({fates})
+        SELECT * FROM births LEFT JOIN fates USING (rollout_id)"""
+
 
 EXAMPLES = (
     (
@@ -164,8 +173,8 @@ def open_sandbox(run_dir: Path, question: str) -> duckdb.DuckDBPyConnection:
         allowed += [str(file) for file in files]
         connection.execute(_view(connection, kind, files))
     if re.search(r"\brollouts\b", question, re.IGNORECASE):
-        is_plain = connection.execute(IS_PLAIN).fetchone() == (True,)
-        connection.execute(PLAIN if is_plain else LATEST)
+        shape = connection.execute(SHAPE).fetchone() or (True, True, True)
+        connection.execute(_rollouts(*shape))
     connection.execute("SET allowed_paths = $1", [allowed])
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
@@ -215,7 +224,7 @@ def tables() -> list[dict[str, Any]]:
     try:
         for kind in SCHEMAS:
             connection.execute(_view(connection, kind, ()))
-        connection.execute(PLAIN)
+        connection.execute(_rollouts(False, False, False))
         names = {"rollouts": "every rollout that counts, with its last fate", **TABLES}
         return [
             {

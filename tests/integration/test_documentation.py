@@ -28,6 +28,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 RUN_BY_OTHER_TESTS = {
     "make demo": "test_demo",
     "make test": "this run",
+    "laconic dashboard runs/demo": "tests/browser",
     "laconic scale runs/short 2": "test_engines",
     "laconic scale runs/short": "test_engines",
     "ray start --head": "test_ray_job",
@@ -65,6 +66,7 @@ def run(line: str, folder: Path) -> str:
 def test_the_pages_that_have_commands_are_these():
     pages = [
         "README.md",
+        "dashboard.md",
         "economy.md",
         "evaluation.md",
         "extending.md",
@@ -113,6 +115,8 @@ def test_the_operations_page_is_true(tmp_path: Path):
     assert "finished" in printed["laconic train tiny steps=5 name=short --resume"]
     assert printed["laconic check runs/short"].endswith("\nok\n")
     assert "LATEST" in printed["laconic ckpt list runs/short"]
+    assert "<h1>short</h1>" in (tmp_path / "short.html").read_text()
+    assert json.loads((tmp_path / "runs/made-up/run.json").read_text())["synthetic"]
     python = blocks(ROOT / "docs/operations.md", "python")[0]
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{python}\nassert table.num_rows == 1280"
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
@@ -204,6 +208,14 @@ def test_the_extending_page_is_true(tmp_path: Path):
     assert all(row["loss"] != pytest.approx(row["nll"], rel=1e-3) for row in rows)
 
 
+def test_the_dashboard_page_is_true(tmp_path: Path):
+    printed = {line: run(line, tmp_path) for line in commands(ROOT / "docs/dashboard.md")}
+
+    [reasons, tokens] = [text for line, text in printed.items() if " query " in line]
+    assert reasons.split()[:2] == ["reason", "rollouts"] and "over_budget" in reasons
+    assert tokens.startswith("label,tokens\n")
+
+
 @pytest.mark.timeout(600)
 def test_the_economy_page_is_true(tmp_path: Path):
     printed = {line: run(line, tmp_path) for line in commands(ROOT / "docs/economy.md")}
@@ -218,13 +230,13 @@ def test_the_evaluation_page_is_true(tmp_path: Path):
     printed = {line: run(line, tmp_path) for line in commands(ROOT / "docs/evaluation.md")}
 
     [compared] = [text for line, text in printed.items() if line.startswith("laconic compare")]
-    assert "biased-eval beside base-eval on tiny, 30 problems" in compared
+    assert "forced-eval beside base-eval on tiny, 30 problems" in compared
     reports = [
         json.loads((tmp_path / f"runs/{name}-eval/report.json").read_text())
-        for name in ("base", "biased")
+        for name in ("base", "forced")
     ]
-    shorter = [report["sets"]["tiny"]["mean_think_tokens"] for report in reports]
-    assert shorter[1] < 0.9 * shorter[0]
+    thought = [report["sets"]["tiny"]["mean_think_tokens"] for report in reports]
+    assert thought[1] <= 61 < thought[0]
     named = re.findall(r"^\| ([^|]+) \|", (ROOT / "docs/evaluation.md").read_text(), re.MULTILINE)
     figures = {name for cell in named for name in re.findall(r"`(\w+)`", cell)}
     assert figures <= reports[0]["sets"]["tiny"].keys()

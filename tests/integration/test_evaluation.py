@@ -1,4 +1,4 @@
-"""``laconic eval`` and ``laconic compare`` as a user starts them."""
+"""``laconic eval`` as a user starts it, beside plain transformers, and killed."""
 
 import json
 import math
@@ -30,6 +30,7 @@ class Plain:
 
     def __init__(self) -> None:
         folder = resolve_model("tiny", print)
+        torch.set_num_threads(1)
         self.tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
         self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
         lines = (models_dir() / "tiny/heldout.jsonl").read_text().splitlines()
@@ -100,12 +101,12 @@ def test_greedy_responses_are_those_of_transformers(laconic: Laconic, plain: Pla
 def test_samples_have_the_accuracy_and_length_of_transformers(
     laconic: Laconic, plain: Plain, tmp_path: Path
 ):
-    settings = ["eval.problems=60", "eval.samples=6", f"eval.max_tokens={CAP}"]
+    settings = ["eval.problems=40", "eval.samples=5", f"eval.max_tokens={CAP}"]
     report = evaluated(laconic, tmp_path / "e", "tiny", *settings, "engine.dtype=float32")
 
     torch.manual_seed(0)
-    theirs = plain.answers(60, 6, do_sample=True, temperature=1.0)
-    groups: dict[str, list[EvalSample]] = {str(row["id"]): [] for row in plain.rows[:60]}
+    theirs = plain.answers(40, 5, do_sample=True, temperature=1.0)
+    groups: dict[str, list[EvalSample]] = {str(row["id"]): [] for row in plain.rows[:40]}
     for sample in samples_of(tmp_path / "e")["tiny"]:
         groups[sample.problem_id].append(sample)
     for name, ours_PS, theirs_PS in (
@@ -117,9 +118,9 @@ def test_samples_have_the_accuracy_and_length_of_transformers(
         ("tokens", [[s.num_tokens for s in g] for g in groups.values()], [n for _, n, _ in theirs]),
     ):
         # Problem by problem, so that only the sampling differs.
-        here, there = np.array(ours_PS, float), np.array(theirs_PS, float).reshape(60, 6)
+        here, there = np.array(ours_PS, float), np.array(theirs_PS, float).reshape(40, 5)
         difference = here.mean(axis=1) - there.mean(axis=1)
-        error = difference.std(ddof=1) / math.sqrt(60)
+        error = difference.std(ddof=1) / math.sqrt(40)
         assert abs(difference.mean()) < 4 * error, name
         assert error > 0
     accuracy = report["sets"]["tiny"]["accuracy"]
@@ -176,31 +177,6 @@ def test_a_killed_evaluation_goes_on_where_it_was(
 
     again = laconic("eval", *arguments, "--out", str(out), "--json")
     assert again.stdout.splitlines()[-1] == done.stdout.splitlines()[-1]
-
-
-@pytest.mark.timeout(900)
-def test_an_evaluation_that_ends_at_once_is_compared_with_a_plain_one(
-    laconic: Laconic, counting: list[str], tmp_path: Path
-):
-    """A prompt of one's own and a decode-time method, through the command line, to the flips."""
-    evaluated(laconic, tmp_path / "plain", *counting)
-    brief = evaluated(
-        laconic, tmp_path / "brief", *counting, "eval.prompt={problem} Be brief.",
-        'eval.decode.stop_tokens=["<eos>"]', "eval.decode.stop_bias=1000",
-    )  # fmt: skip
-    assert brief["sets"]["count"]["mean_tokens"] == 1
-
-    done = laconic(
-        "compare", str(tmp_path / "plain"), str(tmp_path / "brief"), "--out", str(tmp_path / "c"),
-        "--show", "1",
-    )  # fmt: skip
-
-    assert done.returncode == 0
-    assert "brief beside plain on count, 60 problems" in done.stdout
-    found = json.loads((tmp_path / "c/comparison.json").read_text())["rows"][0]
-    assert found["tokens_ratio"] < 0.1
-    assert found["tokens_p"] < 0.01
-    assert (tmp_path / "c/pareto.png").is_file()
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,9 @@ WELL = Vitals(
 
 def changed(first: int, last: int, **changes: Any) -> Vitals:
     """With other figures in some steps."""
-    rows = [row | changes if first <= row["step"] <= last else dict(row) for row in WELL.metrics]
+    rows = [
+        {**row, **changes} if first <= row["step"] <= last else dict(row) for row in WELL.metrics
+    ]
     return replace(WELL, metrics=rows)
 
 
@@ -73,9 +75,10 @@ def still(minutes: int, *parts: str) -> Vitals:
     was = state(NOW - minutes * MINUTE)
     kept = {part: was[part] for part in parts}
     rows = [
-        row | kept if row["heartbeat_us"] > was["heartbeat_us"] else row for row in WELL.history
+        {**row, **kept} if row["heartbeat_us"] > was["heartbeat_us"] else row
+        for row in WELL.history
     ]
-    return replace(WELL, history=rows, state=WELL.state | kept)
+    return replace(WELL, history=rows, state={**WELL.state, **kept})
 
 
 SICK = {
@@ -96,7 +99,9 @@ SICK = {
     "slow_train": changed(40, 40, train_s=190.0),
     "slow_publish": changed(40, 40, publish_s=190.0),
     "accuracy": replace(WELL, events=[*WELL.events, event("evaluated", 0, accuracy_ci=[0.3, 0.5])]),
-    "guardrail": replace(WELL, events=[event("rolled_back", 3, step=30, to=20)]),
+    "guardrail": replace(
+        WELL, events=[event("guardrail", 3, what_next="pause", accuracy=0.5, base=0.6)]
+    ),
     "not_finite": changed(40, 40, diverged=True),
     "lag": changed(40, 40, lag_max=2),
     "disk": replace(WELL, state=state(NOW, disk_free_bytes=4 << 30)),
@@ -162,12 +167,33 @@ def test_an_alarm_keeps_its_name_while_the_run_goes_on_and_is_over_when_things_a
     assert later["acked"]["by"] == "ada"
 
 
+def test_groups_that_the_recorder_did_not_take_count_as_dropped():
+    told = replace(WELL, state=state(NOW, judges={"unrecorded": 3}))
+
+    assert standing_rules(told) == {"recorder"}
+
+
 def test_an_engine_that_came_back_is_no_alarm_any_more():
     events = [event("engine_lost", 9), event("engine_joined", 8)]
     old = [event("engine_lost", 90)]
 
     assert standing_rules(replace(WELL, events=events)) == set()
     assert standing_rules(replace(WELL, events=old)) == set()
+
+
+def test_the_guardrail_speaks_until_a_look_is_good_again():
+    good = event("guardrail", 9, what_next=None, is_breach=False, accuracy=0.61, base=0.6)
+    bad = event("guardrail", 8, what_next="pause", is_breach=True, accuracy=0.5, base=0.6)
+    still_bad = event("guardrail", 4, what_next=None, is_breach=True)
+
+    assert standing_rules(replace(WELL, events=[good])) == set()
+    assert standing_rules(replace(WELL, events=[good, bad])) == {"guardrail"}
+    assert standing_rules(replace(WELL, events=[event("rolled_back", 7)])) == {"guardrail"}
+    assert standing_rules(replace(WELL, events=[bad, still_bad])) == {"guardrail"}
+    over = replace(WELL, events=[bad, event("guardrail", 2, what_next="resume", is_breach=False)])
+    assert standing_rules(over) == set()
+    (spell,) = [a for a in look(over, RULES, {})[0] if a["rule"] == "guardrail"]
+    assert "50.0 % right, 60.0 % at the start" in spell["text"]
 
 
 def test_a_run_that_is_over_is_neither_silent_nor_stalled():
@@ -187,7 +213,7 @@ def test_what_is_not_recorded_is_not_called_well():
 
 def test_figures_that_are_no_numbers_break_no_rule():
     strange = dict.fromkeys(("mean_tokens", "wait_s", "train_s", "accepted", "lag_max", "stale"))
-    rows = [row | strange for row in WELL.metrics]
+    rows = [{**row, **strange} for row in WELL.metrics]
     odd = replace(WELL, metrics=rows, state={"phase": "training"}, events=[{"kind": None}, {}])
 
     assert look(odd, RULES, {})[1]

@@ -18,7 +18,12 @@ from configs.schema import LoraConfig, RunConfig
 
 @pytest.mark.parametrize("preset", preset_names())
 def test_every_preset_is_valid(preset: str):
-    assert isinstance(load(preset, []), RunConfig)
+    assert isinstance(load(preset, ["data.train=problems.jsonl"]), RunConfig)
+
+
+def test_what_a_preset_leaves_open_is_asked_for():
+    with pytest.raises(ConfigError, match=r"^data\.train is required and has no value; set it"):
+        load("opsd-qwen3-1.7b", [])
 
 
 def test_the_later_value_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -59,9 +59,10 @@ class Runs:
             raise Killed
 
     def __call__(
-        self, config: RunConfig, preset: str, *, resume: bool
+        self, config: RunConfig, preset: str, *, resume: bool, sources: dict[str, str]
     ) -> tuple[dict[str, Any], Path]:
         assert config.name is not None
+        assert sources["model.path"] == sources["data.train"] == "pipeline"
         folder = Path(config.runs_dir) / config.name
         self.launched.append((config.name, resume))
         if not resume:

@@ -14,46 +14,51 @@ from actors.problem_files import read_problem_file
 from actors.problem_making import check_verifiers
 from benchmarks.clean_problems import clean
 from cluster.main import app
+from cluster.nodes import parse_shape
 from cluster.pipeline import compose
-from cluster.plan import batch_arithmetic, make_plan
+from cluster.plan import batch_arithmetic, fit, make_plan
 from configs.load import ConfigError, load
 from configs.pipeline import load_pipeline
 from configs.schema import RunConfig
 from learner.provided import bound_objective
 
-GPUS = {
-    "r1-1.5b": 2,
-    "r1-7b-multinode": 16,
-    "raft-r1-1.5b": 2,
-    "tldr-r1-7b": 8,
-    "sft-qwen2.5-math-7b": 9,
-    "rlvr-qwen2.5-math-7b": 16,
-    "dft-qwen2.5-math-7b": 9,
-    "curio-qwen2.5-math-7b": 9,
-    "opsd-qwen3-1.7b": 2,
-    "opsd-compress-qwen3-8b": 4,
-    "crisp-qwen3-8b": 4,
-    "dapo-qwen2.5-32b": 64,
+NODES = {
+    "r1-1.5b": ("1x2", 2),
+    "single-gpu": ("1x1", 1),
+    "r1-7b-multinode": ("2x8", 16),
+    "raft-r1-1.5b": ("1x2", 2),
+    "tldr-r1-7b": ("1x8", 8),
+    "sft-qwen2.5-math-7b": ("1x8+1x1", 9),
+    "rlvr-qwen2.5-math-7b": ("2x8", 16),
+    "dft-qwen2.5-math-7b": ("1x8+1x1", 9),
+    "curio-qwen2.5-math-7b": ("1x8+1x1", 9),
+    "opsd-qwen3-1.7b": ("1x2", 2),
+    "opsd-compress-qwen3-8b": ("1x4", 4),
+    "crisp-qwen3-8b": ("1x4", 4),
+    "dapo-qwen2.5-32b": ("8x8", 64),
 }
+"""The fewest nodes that carry each, and how many GPUs it takes of them."""
 
 
 def published(name: str) -> RunConfig:
     return load(name, ["data.train=problems.parquet"])
 
 
-@pytest.mark.parametrize("name", GPUS)
+@pytest.mark.parametrize("name", NODES)
 def test_a_published_setting_is_planned_without_a_gpu(name: str):
-    config = published(name)
+    config, (shape, gpus) = published(name), NODES[name]
+    nodes = parse_shape(shape)
 
-    plan = make_plan(config, gpus_seen=0)
+    plan, layout = fit(make_plan(config, gpus_seen=nodes.gpus), config, nodes)
 
-    assert (plan.device, plan.gpus) == ("cuda", GPUS[name])
+    assert (plan.device, plan.gpus, nodes.gpus) == ("cuda", gpus, gpus)
+    assert list(layout.draw())
     bound_objective(config)
     assert batch_arithmetic(config)
 
 
 def test_the_command_shows_the_plan_and_starts_nothing():
-    shown = CliRunner().invoke(app, ["train", "r1-1.5b", "--dry-run"])
+    shown = CliRunner().invoke(app, ["train", "r1-1.5b", "--dry-run", "--on", "1x2"])
 
     assert shown.exit_code == 0
     assert "# placement on cuda" in shown.stdout

@@ -121,18 +121,15 @@ def _reasons(look: Look) -> dict[str, Any]:
 
 def _never_accepted(look: Look) -> dict[str, Any]:
     where = look.where()
-    by_problem = f"""SELECT problem_id, bool_or(accepted) AS is_any, count(*) AS num
-        FROM rollouts WHERE {where.sql} GROUP BY problem_id"""
-    never, of = look.db.one(
-        f"SELECT count(*) FILTER (NOT is_any), count(*) FROM ({by_problem})", where.values
-    )
-    ids = look.db.tuples(
-        f"""SELECT problem_id FROM ({by_problem}) WHERE NOT is_any
-            ORDER BY num DESC, problem_id LIMIT {SHOWN_PROBLEMS}""",
+    counted = look.db.tuples(
+        f"""SELECT problem_id, bool_or(accepted), count(*) FROM rollouts WHERE {where.sql}
+            GROUP BY problem_id""",
         where.values,
     )
-    sample = problems.summaries(look, where, [name for (name,) in ids])
-    return {"problems": never, "of": of, "sample": sample}
+    never = sorted((-num, name) for name, is_any, num in counted if not is_any)
+    ids = [name for _, name in never[:SHOWN_PROBLEMS]]
+    sample = problems.summaries(look, where, ids)
+    return {"problems": len(never), "of": len(counted), "sample": sample}
 
 
 def _trained_rejected(look: Look) -> int:

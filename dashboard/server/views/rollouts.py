@@ -174,7 +174,14 @@ def choices(look: Look) -> dict[str, Any]:
 
 
 def missing_columns(look: Look) -> dict[str, str]:
-    """Columns that no rollout of the run has a value in."""
+    """Columns that no rollout of the run has a value in. Counted once for the same rows."""
+    kept = look.run.missing
+    if kept is None or kept[0] != look.run.store.offset:
+        kept = look.run.missing = (look.run.store.offset, _missing_columns(look))
+    return kept[1]
+
+
+def _missing_columns(look: Look) -> dict[str, str]:
     names = [name for name in rollout_rows.LISTED if name not in ("fate", "stage", "accepted")]
     counts = look.db.one(f"SELECT {', '.join(f'count({name})' for name in names)} FROM rollouts")
     later = ("step", "lag", "queue_ms")

@@ -20,6 +20,7 @@ export interface TextDiff {
 export const MAX_WORDS = 20_000;
 /** Beyond this many edits two texts have nothing in common that is worth the wait. */
 const MAX_EDITS = 6_000;
+const MAX_CRUMB = 4;
 
 /** Compares two texts; their parts without the added ones give `before`, without the removed ones `after`. */
 export function diffTexts(before: string, after: string, maxWords = MAX_WORDS): TextDiff {
@@ -59,8 +60,8 @@ function compare(left: string[], right: string[]): DiffPart[] | null {
     const text = change.value.join("");
     if (change.added) changed.added += text;
     else if (change.removed) changed.removed += text;
-    else if (/^ +$/.test(text) && at > 0 && at < changes.length - 1) {
-      // A lone space between two changes joins them: one phrase was put for another.
+    else if (isCrumb(text) && at > 0 && at < changes.length - 1) {
+      // One phrase was put for another; that both have "to" or "=" in them helps no reader.
       changed.removed += text;
       changed.added += text;
     } else {
@@ -70,6 +71,11 @@ function compare(left: string[], right: string[]): DiffPart[] | null {
   });
   flush();
   return parts.filter((part) => part.text);
+}
+
+/** Too little between two changes to keep them apart. */
+function isCrumb(text: string): boolean {
+  return !text.includes("\n") && text.trim().length <= MAX_CRUMB;
 }
 
 function summed(parts: DiffPart[], unit: TextDiff["unit"], note: string | null): TextDiff {

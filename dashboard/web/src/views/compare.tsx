@@ -4,7 +4,7 @@ import type { JSX } from "preact";
 import { useMemo } from "preact/hooks";
 import type { Compare, Metrics, RunInfo, Runs } from "../api_types";
 import { LineChart, type Series } from "../charts/lines";
-import { count, exact, number, percent, words } from "../format";
+import { count, duration, exact, number, percent, words } from "../format";
 import { useApi } from "../resource";
 import { href, param, paramList, runParam, setParams } from "../router";
 import { oneLine } from "../text/plain";
@@ -85,10 +85,18 @@ function Compared({ runs }: { runs: readonly RunInfo[] }): JSX.Element {
 
 function show(value: number, unit: string): string {
   if (unit === "share") return percent(value);
+  if (unit === "s") return duration(value);
   return unit === "tokens" || unit === "rollouts" ? count(value) : number(value);
 }
 
+/** Nothing where the two figures read alike. */
+function Word({ word, isAlike }: { word: Compare["outcome"][number]["words"][number]; isAlike: boolean }): JSX.Element {
+  const shown = word === null || word === "same" || isAlike ? "" : word;
+  return <span class={`compare-word ${shown}`}>{shown}</span>;
+}
+
 function Outcome({ data }: { data: Compare }): JSX.Element {
+  const base = data.runs.findIndex((run) => run.name === data.baseline);
   return (
     <section class="card is-flush scroll-x" aria-label="Outcome">
       <table class="table compare-table">
@@ -98,8 +106,7 @@ function Outcome({ data }: { data: Compare }): JSX.Element {
             {data.runs.map((run) => (
               <th key={run.name} scope="col" class="num">
                 <a href={href("overview", { run: run.name })}>{oneLine(run.name)}</a>
-                {run.name === data.baseline && <span class="dim"> baseline</span>}
-                {run.synthetic && <span class="synthetic">synthetic</span>}
+                <span class="compare-kind small dim">{[run.name === data.baseline ? "baseline" : "", run.synthetic ? "synthetic" : ""].filter(Boolean).join(", ")}</span>
               </th>
             ))}
           </tr>
@@ -109,12 +116,12 @@ function Outcome({ data }: { data: Compare }): JSX.Element {
             <tr key={row.key}>
               <th scope="row">
                 {row.label}
-                {row.unit && row.unit !== "share" && <span class="dim"> {row.unit}</span>}
+                {row.unit && !["share", "s"].includes(row.unit) && !row.label.toLowerCase().includes(row.unit) && <span class="dim"> {row.unit}</span>}
               </th>
               {row.values.map((value, at) => (
                 <td key={data.runs[at]?.name} class="num">
                   {value === null ? <NotAvailable why={row.why[at]} /> : show(value, row.unit)}
-                  <span class={`compare-word ${row.words[at] ?? ""}`}>{row.words[at] && row.words[at] !== "same" ? row.words[at] : ""}</span>
+                  <Word word={row.words[at] ?? null} isAlike={value !== null && show(value, row.unit) === show(row.values[base] ?? NaN, row.unit)} />
                 </td>
               ))}
             </tr>

@@ -80,8 +80,6 @@ function EngineTable({ data, open }: { data: Generators; open: string | null }):
             ))}
             <th scope="col" class="num">Rollouts</th>
             <th scope="col" class="num">Accepted</th>
-            <th scope="col">Last heard</th>
-            <th scope="col">Log</th>
           </tr>
         </thead>
         <tbody>
@@ -95,14 +93,14 @@ function EngineTable({ data, open }: { data: Generators; open: string | null }):
               <th scope="row">{{ min: "lowest", median: "median", max: "highest" }[which]}</th>
               <td />
               {shown.map((gauge) => {
-                const spread = data.spread[gauge.key];
+                const spread = data.spread[gauge.key] ?? spreadOfColumn(data.engines, gauge.key);
                 return (
                   <td key={gauge.key} class="num">
                     {spread ? gauge.show(spread[which]) : <NotAvailable why="not_applicable" />}
                   </td>
                 );
               })}
-              <td colSpan={4} />
+              <td colSpan={2} />
             </tr>
           ))}
         </tfoot>
@@ -112,12 +110,22 @@ function EngineTable({ data, open }: { data: Generators; open: string | null }):
   );
 }
 
+/** Of what the server keeps no spread for. */
+function spreadOfColumn(engines: readonly EngineRow[], key: Gauge["key"]): Record<"min" | "median" | "max", number> | null {
+  const values = engines.map((engine) => engine[key]).filter((value): value is number => typeof value === "number").sort((a, b) => a - b);
+  const [min, median, max] = [values[0], values[Math.floor((values.length - 1) / 2)], values.at(-1)];
+  return min === undefined || median === undefined || max === undefined ? null : { min, median, max };
+}
+
 function EngineLine({ engine, gauges, isOpen }: { engine: EngineRow; gauges: readonly Gauge[]; isOpen: boolean }): JSX.Element {
   return (
     <tr id={`engine-${engine.name}`} class={isOpen ? "is-open" : ""} onClick={() => setParams({ open: isOpen ? null : engine.name })}>
       <td>
-        <span class="strong">{oneLine(engine.name)}</span>
-        <span class="small dim">{[engine.node, engine.gpu].filter(Boolean).map((one) => ` ${oneLine(one ?? "")}`)}</span>
+        <span class="strong nowrap">{oneLine(engine.name)}</span>
+        <span class="small dim engine-place">
+          {[engine.node, engine.gpu].filter(Boolean).map((one) => `${oneLine(one ?? "")} `)}
+          {engine.log === null ? "no log" : <a href={href("logs", { file: engine.log })}>log</a>}
+        </span>
       </td>
       <td>
         {engine.silent ? (
@@ -125,6 +133,7 @@ function EngineLine({ engine, gauges, isOpen }: { engine: EngineRow; gauges: rea
         ) : (
           <span class="engine-state">{oneLine(engine.state)}</span>
         )}
+        <span class="small dim engine-place">{engine.heartbeat_us === null ? <NotAvailable why={engine.missing["heartbeat_us"]} /> : <Time us={engine.heartbeat_us} />}</span>
       </td>
       {gauges.map((gauge) => {
         const value = engine[gauge.key] as number | null;
@@ -142,8 +151,6 @@ function EngineLine({ engine, gauges, isOpen }: { engine: EngineRow; gauges: rea
       <td class="num">
         <CountLink value={engine.accepted} filters={{ ...engine.filters, accepted: true } as Filters} short />
       </td>
-      <td>{engine.heartbeat_us === null ? <NotAvailable why={engine.missing["heartbeat_us"]} /> : <Time us={engine.heartbeat_us} />}</td>
-      <td>{engine.log === null ? <NotAvailable why="not_recorded" /> : <a href={href("logs", { file: engine.log })}>open</a>}</td>
     </tr>
   );
 }

@@ -104,7 +104,7 @@ function Workbench(): JSX.Element {
               <span class="push small dim mono command-line">{`laconic query RUN "…"`}</span>
             </div>
           </form>
-          {answer === null ? since !== null && <p class="note">Running…</p> : <div class={since === null ? "" : "is-updating"}>{"problem" in answer ? <Problem text={answer.problem} /> : <Table sql={answer.sql} result={answer.result} />}</div>}
+          {answer === null ? (since === null ? <Empty title="Nothing was asked yet">An example is a click away; a SELECT of your own runs with Ctrl and Enter.</Empty> : <p class="note">Running…</p>) : <div class={since === null ? "" : "is-updating"}>{"problem" in answer ? <Problem text={answer.problem} /> : <Table sql={answer.sql} result={answer.result} />}</div>}
         </div>
         <aside class="sql-side">
           <Loaded resource={tables} what="The tables" height={300}>

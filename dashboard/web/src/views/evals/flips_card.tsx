@@ -87,9 +87,13 @@ function FlipSum({ data }: { data: Flips }): JSX.Element {
   );
 }
 
+/** The largest changes; the rest on demand. */
+const FIRST = 20;
+
 function FlipTable({ data }: { data: Flips }): JSX.Element {
   const [kind, setKind] = useState<"all" | "lost" | "gained">("all");
   const open = param("open");
+  const [isLong, setLong] = useState(false);
   const rows = data.rows.filter((row) => kind === "all" || (kind === "lost") === row.share_b < row.share_a);
   return (
     <>
@@ -120,7 +124,7 @@ function FlipTable({ data }: { data: Flips }): JSX.Element {
             </tr>
           </thead>
           <tbody>
-            {rows.map((row) => (
+            {rows.slice(0, isLong ? rows.length : FIRST).map((row) => (
               <>
                 <FlipLine key={row.problem_id} row={row} isOpen={row.problem_id === open} />
                 {row.problem_id === open && (
@@ -135,6 +139,13 @@ function FlipTable({ data }: { data: Flips }): JSX.Element {
           </tbody>
         </table>
       </div>
+      {rows.length > FIRST && !isLong && (
+        <p class="flip-more">
+          <button type="button" class="btn is-small" onClick={() => setLong(true)}>
+            {`Show all ${exact(rows.length)}`}
+          </button>
+        </p>
+      )}
     </>
   );
 }

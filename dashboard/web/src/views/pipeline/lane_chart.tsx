@@ -17,8 +17,12 @@ import { FateMark, lookOf } from "../../ui/fates";
 
 const LABEL_PX = 116;
 const AXIS_PX = 40;
-const ROW_PX = 6;
 const THICK_PX = 16;
+/** What lanes of many rows have between them, and the limits of one row. */
+const ROWS_PX = 420;
+const ROW_PX: readonly [least: number, most: number] = [0.5, 12];
+/** A row may be thinner than a pointer is exact. */
+const HIT_PX = 3;
 const GAP_PX = 12;
 /** Spans of the learner and of the weights have no fate: their words say what hue they get. */
 const WORK: readonly [word: string, token: Token][] = [
@@ -86,9 +90,11 @@ export function LaneChart({ title, lanes, actions, isOld }: Props): JSX.Element 
     const x = scaleOf(width);
     const one = placed.find((candidate) => at.y >= candidate.top && at.y < candidate.top + candidate.rows * candidate.rowHeight);
     if (!one || at.x < LABEL_PX) return null;
-    const row = Math.floor((at.y - one.top) / one.rowHeight);
-    const span = one.lane.spans.find((candidate) => candidate.row === row && x.at(candidate.start_us) - 1 <= at.x && at.x <= Math.max(x.at(candidate.end_us), x.at(candidate.start_us) + 2) + 1);
-    return span ? { lane: one.lane, span } : null;
+    const away = (span: Span): number => Math.abs(one.top + (span.row + 0.5) * one.rowHeight - at.y);
+    const [span] = one.lane.spans
+      .filter((span) => x.at(span.start_us) - 1 <= at.x && at.x <= Math.max(x.at(span.end_us), x.at(span.start_us) + 2) + 1)
+      .sort((first, second) => away(first) - away(second));
+    return span && away(span) <= Math.max(HIT_PX, one.rowHeight / 2) ? { lane: one.lane, span } : null;
   };
   const zoom = (at: Point, delta: number, width: number): void => {
     const x = scaleOf(width);
@@ -154,11 +160,14 @@ function isFate(kind: string): boolean {
   return ["trained", "stale", "equal", "aborted", "lost", "waiting", "rejected"].includes(kind);
 }
 
-function place(lanes: readonly Lane[]): Placed[] {
+export function place(lanes: readonly Lane[]): Placed[] {
+  const rowsOf = (lane: Lane): number => lane.spans.reduce((most, span) => Math.max(most, span.row + 1), 1);
+  const many = lanes.map(rowsOf).filter((rows) => rows > 1).reduce((sum, rows) => sum + rows, 0);
+  const thin = Math.min(ROW_PX[1], Math.max(ROW_PX[0], ROWS_PX / Math.max(1, many)));
   let top = 4;
   return lanes.map((lane) => {
-    const rows = Math.max(1, ...lane.spans.map((span) => span.row + 1));
-    const rowHeight = rows > 2 ? ROW_PX : THICK_PX;
+    const rows = rowsOf(lane);
+    const rowHeight = rows > 1 ? Math.max(thin, THICK_PX / rows) : THICK_PX;
     const one = { lane, top, rowHeight, rows };
     top += rows * rowHeight + GAP_PX;
     return one;
@@ -170,7 +179,7 @@ function drawSpan(pen: Parameters<Draw>[0], one: Placed, span: Span, x: Scale): 
   const left = x.at(span.start_us);
   const width = Math.max(1, x.at(span.end_us) - left - 0.5);
   pen.fillStyle = colors.value[token];
-  pen.fillRect(left, one.top + span.row * one.rowHeight, width, one.rowHeight - 1);
+  pen.fillRect(left, one.top + span.row * one.rowHeight, width, one.rowHeight > 3 ? one.rowHeight - 1 : one.rowHeight);
   if (span.fate === null && width > pen.measureText(span.what).width + 12) {
     pen.fillStyle = colors.value.surface;
     pen.font = AXIS_FONT;

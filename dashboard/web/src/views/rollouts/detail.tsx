@@ -52,6 +52,14 @@ export function RolloutDetailPane({ id, filters, sort, onOpen, onClose }: Props)
   );
   return (
     <section class="card is-flush pane-detail" aria-label="Rollout" ref={pane} tabIndex={-1}>
+      {detail.data === null && detail.error && (
+        <header class="detail-head">
+          <h2 class="mono clip">{oneLine(id)}</h2>
+          <button type="button" class="btn is-quiet is-icon push" title="Close (Esc)" aria-label="Close" onClick={onClose}>
+            ×
+          </button>
+        </header>
+      )}
       <Loaded resource={detail} what="The rollout" height={400}>
         {(data) => (
           <article class="detail" key={data.rollout.rollout_id}>

@@ -142,6 +142,6 @@ export function useRowPages(query: Query, isAtTop: () => boolean): RowList {
     return () => clearTimeout(timer);
   }, [version, pages]);
 
-  const isThere = pages.total !== null || pages.error !== null;
-  return { pages, shown: isThere || before === null ? pages : before, reload: () => setReloads((count) => count + 1) };
+  // A question that fails leaves the rows of the one before in place.
+  return { pages, shown: pages.total !== null || before === null ? pages : before, reload: () => setReloads((count) => count + 1) };
 }
