@@ -6,6 +6,7 @@ group ─► verdicts (killable pool) ─► decisions, rewards, token weights �
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import Any, Protocol
 
 from actors.audit import audit_row, audited_samples, prompt_text
@@ -93,7 +94,7 @@ class Judge:
         )
 
     async def stats(self) -> PoolStats:
-        return self._pool.stats
+        return replace(self._pool.stats, unrecorded=self.num_unrecorded)
 
     async def close(self) -> None:
         """Gives the recorder a moment to take what is on its way, then ends the judge processes."""

@@ -27,6 +27,8 @@ class PoolStats:
     """Milliseconds of one verdict, as the judge process measures them: the median, …"""
     ms_p90: float = 0.0
     ms_p99: float = 0.0
+    unrecorded: int = 0
+    """Judged groups that the recorder did not take: the page does not know of them."""
 
 
 class Latencies:
@@ -63,4 +65,5 @@ def merged(stats: Sequence[PoolStats]) -> PoolStats:
         ms_p50=max(s.ms_p50 for s in stats),
         ms_p90=max(s.ms_p90 for s in stats),
         ms_p99=max(s.ms_p99 for s in stats),
+        unrecorded=sum(s.unrecorded for s in stats),
     )

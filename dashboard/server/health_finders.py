@@ -221,10 +221,17 @@ def _free_share(row) -> float | None:
 
 def dropped(vitals: Vitals) -> list[Spell] | Why:
     rows = [*vitals.history, vitals.state]
-    points = [(at(row), number(row.get("dropped"))) for row in rows]
+    points = [(at(row), _not_kept(row)) for row in rows]
     if all(value is None for _, value in points):
         return "not_recorded"
     return spells(points, on=0.5, off=0.4)
+
+
+def _not_kept(row) -> float | None:
+    """Rows that the recorder dropped, and groups that it did not take."""
+    dropped = number(row.get("dropped"))
+    unrecorded = number((row.get("judges") or {}).get("unrecorded"))
+    return None if dropped is None else dropped + (unrecorded or 0)
 
 
 def between(begin: Sequence[str], end: Sequence[str], words: Callable[..., str]) -> Finder:

@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 
 from configs.run_files import latest_rollouts, read_jsonl, read_table
 from tests.browser.conftest import OpenPage, make_demo, serving
-from tests.browser.test_core_views import number, total_of_rollouts
+from tests.browser.test_core_views import expect_rollouts, number
 from tests.browser.test_shell import settled
 
 
@@ -46,7 +46,7 @@ def cells(page: Any, column: str) -> list[str]:
 
 def test_the_table_has_every_rollout_and_sorts_them(open_page: OpenPage, rows: list[Any]):
     page = open_page("#/rollouts")
-    assert total_of_rollouts(page) == len(rows)
+    expect_rollouts(page, len(rows))
     assert 20 < page.locator("[role=row]").count() <= 100
 
     page.get_by_role("button", name="Tokens", exact=True).click()
@@ -92,9 +92,9 @@ def test_facets_count_what_the_files_hold_and_filter(open_page: OpenPage, rows: 
     }
     page.locator(".facet[open] label", has_text="over budget").locator("input").check()
     page.wait_for_url("**reason=over_budget**")
-    assert total_of_rollouts(page) == expected["over_budget"]
+    expect_rollouts(page, expected["over_budget"])
     page.go_back()
-    assert total_of_rollouts(page) == len(rows)
+    expect_rollouts(page, len(rows))
 
 
 def test_a_search_finds_what_the_texts_hold(
@@ -112,7 +112,7 @@ def test_a_search_finds_what_the_texts_hold(
         for row in rows
     )
     assert 0 < expected < len(rows)
-    assert total_of_rollouts(page) == expected
+    expect_rollouts(page, expected)
 
 
 def test_a_search_that_is_no_expression_is_said(open_page: OpenPage, rows: list[Any]):
@@ -371,7 +371,7 @@ def test_counts_of_the_pipeline_open_as_many_rollouts(open_page: OpenPage):
 
     for target, count in links:
         page.evaluate("hash => { location.hash = hash; }", target)
-        assert total_of_rollouts(page) == count, target
+        expect_rollouts(page, count)
 
 
 def test_lanes_of_a_step_can_be_picked(open_page: OpenPage):
@@ -537,4 +537,4 @@ def test_the_recipe_counts_what_the_funnel_counts(open_page: OpenPage, rows: lis
     ]
     for target, count in links:
         page.evaluate("hash => { location.hash = hash; }", target)
-        assert total_of_rollouts(page) == count, target
+        expect_rollouts(page, count)

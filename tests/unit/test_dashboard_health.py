@@ -167,6 +167,12 @@ def test_an_alarm_keeps_its_name_while_the_run_goes_on_and_is_over_when_things_a
     assert later["acked"]["by"] == "ada"
 
 
+def test_groups_that_the_recorder_did_not_take_count_as_dropped():
+    told = replace(WELL, state=state(NOW, judges={"unrecorded": 3}))
+
+    assert standing_rules(told) == {"recorder"}
+
+
 def test_an_engine_that_came_back_is_no_alarm_any_more():
     events = [event("engine_lost", 9), event("engine_joined", 8)]
     old = [event("engine_lost", 90)]

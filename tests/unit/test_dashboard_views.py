@@ -323,7 +323,7 @@ def test_a_quantile_of_counts_is_that_of_the_values(share: float):
     counts = {0: 5, 1: 3, 7: 2}
     values = sorted(value for value, num in counts.items() for _ in range(num))
 
-    [(expected,)] = duckdb.sql(
+    [(expected,)] = duckdb.execute(
         f"SELECT quantile_disc(v, {share}) FROM (SELECT unnest({values}) AS v)"
     ).fetchall()
 

@@ -371,6 +371,25 @@ async def test_engines_are_added_and_the_last_ones_leave_when_they_have_finished
 
 
 @pytest.mark.row(26)
+async def test_an_engine_that_is_not_needed_any_more_is_not_waited_for(tmp_path: Path):
+    """It may be on a node that will never come."""
+    world = World(tmp_path, "steps=12")
+    world.staff.prepare = lambda engine: engine.hangs.add("start")
+    running = asyncio.create_task(world.run())
+    await when(lambda: world.learner.leases)
+    await world.fleet.resize(3)
+    await when(lambda: world.staff.engines)
+
+    await world.fleet.resize(2)
+    await when(lambda: world.staff.engines[0].dismissed)
+
+    assert await running == 12
+    assert [row["state"] for row in world.fleet.rows()] == ["serving", "serving", "gone"]
+    [lost] = world.events("engine_lost")
+    assert (lost["why"], lost["tickets"]) == ("it is not needed any more", 0)
+    await world.account()
+
+
 async def test_more_engines_than_there_is_room_for_are_refused_and_that_is_recorded(
     tmp_path: Path,
 ):

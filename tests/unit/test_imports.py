@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-OURS = ("actors", "cluster", "configs", "evaluation", "learner", "verifiers")
+OURS = ("actors", "cluster", "configs", "dashboard", "evaluation", "learner", "verifiers")
 LIGHT = (
     "actors.curriculum",
     "actors.generator",
@@ -29,6 +29,8 @@ LIGHT = (
     "cluster.plan",
     "cluster.replay",
     "configs.load",
+    "dashboard.demo.write",
+    "dashboard.server.app",
     "cluster.eval_rows",
     "evaluation.comparison",
     "evaluation.evaluator",

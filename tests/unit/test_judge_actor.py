@@ -305,6 +305,7 @@ async def test_a_recorder_that_never_answers_delays_nothing():
             await judge.judge(group(completion("correct", 5)))
 
     assert len(queue.settled) == MAX_UNRECORDED + 3
+    assert (await judge.stats()).unrecorded == 3
     assert judge.num_unrecorded == 3  # the others are on their way, for as long as the limit
 
 
