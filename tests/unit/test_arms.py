@@ -162,5 +162,5 @@ def test_the_results_page_has_what_was_found_and_says_what_was_not(tmp_path: Pat
     assert "| base | 50.0 [0.0, 100.0] | 15.0 [10.0, 20.0] | 0.0 | 10 | – | – |" in text
     assert "| GRPO | 100.0 [100.0, 100.0] | 15.0 [10.0, 20.0] | 0.0 | 10 | 100 | 0 |" in text
     assert "`python -m benchmarks.methods --seeds 1 --steps 1 --problems 2`" in text
-    assert "Not run: concise prompt," in text
+    assert "Not run: greedy, concise prompt," in text
     assert "Not run yet: `python -m benchmarks.ablations --seeds 3`." in text
