@@ -1,6 +1,7 @@
 """The part of the engine that runs inside vLLM's worker processes."""
 
 import copy
+import multiprocessing
 import os
 from collections.abc import Iterator
 from types import MethodType
@@ -27,6 +28,10 @@ from vllm.platforms import current_platform
 
 from actors.orphan import exit_with
 from verifiers.fingerprint import Fingerprint
+
+if (_starter := multiprocessing.parent_process()) is not None and _starter.pid is not None:
+    # vLLM imports this before it loads the model: an engine may be killed while it still starts.
+    exit_with(_starter.pid)
 
 SAFETENSORS_NAMES = {
     torch.float64: "F64",

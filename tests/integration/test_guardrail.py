@@ -14,7 +14,7 @@ from tests.integration.conftest import Laconic
 from tests.integration.runs import events
 
 COLLAPSE = [
-    "name=collapse", "steps=6", "debug=true", "batch.problems=4", "filter.length_budget=256",
+    "name=collapse", "steps=20", "debug=true", "batch.problems=4", "filter.length_budget=256",
     "learner.optimizer.lr=0.02", "learner.optimizer.warmup_steps=0",
     "guardrail.every=1", "guardrail.problems=32", "guardrail.rollbacks=1",
     "eval.problems=16", "eval.max_tokens=256",
@@ -42,7 +42,7 @@ def test_a_collapse_is_seen_and_taken_back_and_the_second_one_ends_the_run(run_d
     assert next(event["to"] for event in events(run_dir, "rolled_back")) == 0
     assert "the guardrail ended it" in events(run_dir, "ended_early")[0]["why"]
     summary = json.loads((run_dir / "summary.json").read_text())
-    assert summary["steps"] < 6
+    assert summary["steps"] < 20
     assert (summary["guardrail"]["num_breaches"], summary["guardrail"]["is_over"]) == (2, True)
     assert summary["after"]["accuracy"] > 0, "the good weights are evaluated"
 
