@@ -53,6 +53,8 @@ class Run:
         """Kept by ``views.problems``."""
         self.missing: tuple[int, dict[str, str]] | None = None
         """Kept by ``views.rollouts``."""
+        self.tally: tuple[int, Any] | None = None
+        """Kept by ``views.funnel``."""
         self.counts_changed_us: int | None = None
         """When ``state.json`` last counted something else than before."""
         self._counts: Any = None
@@ -159,7 +161,7 @@ class Run:
             if self._store is not None:
                 self._store.close()
                 self._store = self.evaluations = self.engine_factors = self.recorded = None
-                self.problem_lists = self.missing = None
+                self.problem_lists = self.missing = self.tally = None
                 self._refreshed = float("-inf")
 
     def info(self) -> dict[str, Any]:

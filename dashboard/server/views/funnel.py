@@ -140,15 +140,7 @@ def _trained_rejected(look: Look) -> int:
 
 def counts(look: Look) -> dict[str, Any]:
     """Of the whole run: what the queue says was issued, against what was recorded."""
-    accepted, rejected, trained, waiting = look.db.one(
-        """SELECT count(*) FILTER (accepted), count(*) FILTER (NOT accepted),
-                count(*) FILTER (fate = 'trained'), count(*) FILTER (fate = 'waiting')
-            FROM rollouts"""
-    )
-    dropped = look.db.tuples(
-        """SELECT fate::VARCHAR, count(*) FROM rollouts
-            WHERE fate NOT IN ('trained', 'waiting', 'rejected') GROUP BY fate"""
-    )
+    accepted, rejected, trained, waiting, dropped = _tally(look)
     running = _running(look.run)
     unaccounted = unrecorded(look.run, accepted + rejected)
     return {
@@ -158,10 +150,27 @@ def counts(look: Look) -> dict[str, Any]:
         "running": running,
         "trained": trained,
         "waiting": waiting,
-        "dropped": dict(dropped),
+        "dropped": dropped,
         "unaccounted": unaccounted,
         "recorder_dropped": look.run.files.state.get("dropped_by_kind", {}),
     }
+
+
+def _tally(look: Look) -> tuple[int, int, int, int, dict[str, int]]:
+    """Counted once for the same rows: the live stream asks every second."""
+    kept, offset = look.run.tally, look.run.store.offset
+    if kept is None or kept[0] != offset:
+        counts = look.db.one(
+            """SELECT count(*) FILTER (accepted), count(*) FILTER (NOT accepted),
+                    count(*) FILTER (fate = 'trained'), count(*) FILTER (fate = 'waiting')
+                FROM rollouts"""
+        )
+        dropped = look.db.tuples(
+            """SELECT fate::VARCHAR, count(*) FROM rollouts
+                WHERE fate NOT IN ('trained', 'waiting', 'rejected') GROUP BY fate"""
+        )
+        kept = look.run.tally = (offset, (*counts, dict(dropped)))
+    return kept[1]
 
 
 def unrecorded(run: Run, recorded: int) -> int:

@@ -1,6 +1,6 @@
 import { render } from "preact";
 import { act } from "preact/test-utils";
-import { afterEach, describe, expect, it, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { refreshAll } from "./live";
 import { useApi, type Resource } from "./resource";
 
@@ -27,12 +27,14 @@ function answerAfter(ms: number, status = 200) {
   );
 }
 
-const wait = (ms: number) => act(() => new Promise((done) => setTimeout(done, ms)));
+const wait = (ms: number) => act(async () => void (await vi.advanceTimersByTimeAsync(ms)));
 
 describe("useApi", () => {
   const root = document.createElement("div");
+  beforeEach(() => void vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance", "Date"] }));
   afterEach(() => {
     render(null, root);
+    vi.useRealTimers();
     vi.restoreAllMocks();
     shown = null;
   });
@@ -81,5 +83,5 @@ describe("useApi", () => {
     answerAfter(5);
     await wait(6500);
     expect(shown?.error).toBeNull();
-  }, 15_000);
+  });
 });
