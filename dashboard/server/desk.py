@@ -181,6 +181,7 @@ class Desk:
             looks = []
             question.began = time.monotonic()
             for run in runs:
+                cursor = run.cursor
                 snapshot = stack.enter_context(run.snapshot())
                 question.asked.append(snapshot)
                 looks.append(
@@ -188,6 +189,7 @@ class Desk:
                         run=run,
                         db=snapshot,
                         args=args,
+                        cursor=cursor,
                         matching=matching,
                         is_searched=is_searched,
                     )
@@ -198,7 +200,7 @@ class Desk:
                 return view.compare(looks)
             assert view.answer is not None
             run = runs[0]
-            envelope = {"run": run.name, "cursor": run.cursor, "as_of_us": run.newest_us}
+            envelope = {"run": run.name, "cursor": looks[0].cursor, "as_of_us": run.newest_us}
             return envelope | view.answer(looks[0])
 
     def _is_searching(self, view: View, args: Args, runs: Sequence[Run]) -> bool:

@@ -11,6 +11,10 @@ MAX_LINE = 16 * 2**20
 """Bytes of a line; a longer one is passed over and counted as damaged."""
 
 
+REMEMBERED = 4096
+"""Bytes of the last line by which a file is known again."""
+
+
 class LineTail:
     """Gives each object of a file once. A line counts once its newline is there."""
 
@@ -22,35 +26,45 @@ class LineTail:
         self.restarts = 0
         """Times that the file was another one, or shorter: what was given before is void."""
         self._inode: int | None = None
+        self._last = b""
 
-    def read(self) -> list[dict[str, Any]]:
-        """What is new. A file that is not there has nothing; one that was replaced begins anew."""
+    def read(self, until: int | None = None) -> list[dict[str, Any]]:
+        """What is new, up to a place. A file that is not there has nothing; one that was replaced
+        begins anew."""
         try:
             with self.path.open("rb") as file:
-                self._look_whether_replaced(file.fileno())
+                self._look_whether_replaced(file)
                 file.seek(self.offset)
-                return self._objects(file)
+                return self._objects(file, until)
         except FileNotFoundError:
             if self.offset:
                 self._restart(None)
             return []
 
-    def _look_whether_replaced(self, descriptor: int) -> None:
-        found = os.fstat(descriptor)
-        if self._inode not in (None, found.st_ino) or found.st_size < self.offset:
+    def _look_whether_replaced(self, file: Any) -> None:
+        """The number of a file that was removed is soon another one's: what was read last must
+        still stand there as well."""
+        found = os.fstat(file.fileno())
+        is_other = self._inode not in (None, found.st_ino) or found.st_size < self.offset
+        if not is_other and self._last:
+            file.seek(self.offset - len(self._last))
+            is_other = file.read(len(self._last)) != self._last
+        if is_other:
             self._restart(found.st_ino)
         self._inode = found.st_ino
 
     def _restart(self, inode: int | None) -> None:
-        self.offset, self.damaged, self._inode = 0, 0, inode
+        self.offset, self.damaged, self._inode, self._last = 0, 0, inode, b""
         self.restarts += 1
 
-    def _objects(self, file: Any) -> list[dict[str, Any]]:
+    def _objects(self, file: Any, until: int | None) -> list[dict[str, Any]]:
         found = []
         for line in file:
-            if not line.endswith(b"\n"):
+            is_beyond = until is not None and self.offset + len(line) > until
+            if is_beyond or not line.endswith(b"\n"):
                 break
             self.offset += len(line)
+            self._last = line[-REMEMBERED:]
             value = parse(line) if len(line) <= MAX_LINE else None
             if isinstance(value, dict):
                 found.append(value)

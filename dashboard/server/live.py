@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator
 from typing import Any
 
+import orjson
 from sse_starlette.sse import EventSourceResponse
 from starlette.requests import Request
 from starlette.responses import Response
@@ -64,7 +65,7 @@ async def _updates(
                 await desk.do(desk.refresh, run)
                 if run.cursor != after:
                     body = await _update(desk, run, after, request)
-                    after = run.cursor
+                    after = orjson.loads(body)["cursor"]
                     yield {"event": "update", "id": after, "data": body.decode()}
             except Refused as refused:
                 yield {"event": "gone", "data": encode(refused.as_dict()).decode()}
@@ -83,7 +84,7 @@ async def _update(desk: Desk, run: Run, after: str, request: Request) -> bytes:
 def update(look: Look, after: str) -> dict[str, Any]:
     """What the page shows everywhere, and which of its data are old."""
     run = look.run
-    rows = new_rows(run, after)
+    rows = new_rows(run, after, look.cursor)
     metrics = run.files.metrics
     return {
         "phase": run.files.state.get("phase"),
@@ -92,33 +93,31 @@ def update(look: Look, after: str) -> dict[str, Any]:
         "heartbeat_us": run.files.state.get("heartbeat_us"),
         "stalled": overview.stalled(run),
         "new_rows": rows,
-        "changed": changed(run, after, rows),
+        "changed": changed(after, look.cursor, rows),
         "tiles": overview.tiles(look),
         "alarms": run.alarms(),
         "counts": funnel.counts(look),
     }
 
 
-def new_rows(run: Run, after: str) -> dict[str, int]:
-    """Rows by kind of the parts that the manifest lists behind the cursor, those that only replace
-    others left out: every row is told once."""
-    start = int(after.split(".")[0]) if after else 0
+def new_rows(run: Run, after: str, cursor: str) -> dict[str, int]:
+    """Rows by kind of the parts that the manifest lists between two cursors, those that only
+    replace others left out: every row is told once."""
+    start, end = (int(each.split(".")[0]) if each else 0 for each in (after, cursor))
     tail = LineTail(run.run_dir / MANIFEST)
-    tail.offset = start if start <= run.store.offset else 0
+    tail.offset = start if start <= end else 0
     found: dict[str, int] = {}
-    for entry in tail.read():
+    for entry in tail.read(end):
         rows, kind = entry.get("rows"), entry.get("kind")
         if isinstance(rows, int) and isinstance(kind, str) and not entry.get("replaces"):
             found[kind] = found.get(kind, 0) + rows
     return found
 
 
-def changed(run: Run, after: str, rows: dict[str, int]) -> list[str]:
+def changed(after: str, cursor: str, rows: dict[str, int]) -> list[str]:
     before = after.split(".") if after else [""] * len(PLACES)
     names = {
-        name
-        for name, old, new in zip(PLACES, before, run.cursor.split("."), strict=True)
-        if old != new
+        name for name, old, new in zip(PLACES, before, cursor.split("."), strict=True) if old != new
     }
     if "rollouts" in names:
         names -= {"rollouts"}

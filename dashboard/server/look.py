@@ -67,6 +67,8 @@ class Look:
     run: Run
     db: Snapshot
     args: Args
+    cursor: str = ""
+    """The run's, of a moment before this one: no row between the two is promised."""
     matching: str | None = None
     """Where the text matches ``q``, as a condition."""
     is_searched: bool = True

@@ -36,7 +36,9 @@ class Part:
 class Snapshot:
     """One moment of a store; all its answers agree with each other."""
 
-    def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, offset: int) -> None:
+        self.offset = offset
+        """Bytes of the manifest whose rows are surely in it."""
         self._cursor = cursor
         self._others: list[Callable[[], None]] = []
 
@@ -82,14 +84,11 @@ class RolloutStore:
         self._refreshing = threading.Lock()
         self._db = _open(memory_gib)
         self._restarts = 0
+        self.offset = 0
+        """Bytes of the manifest that the rows come from."""
         self.labels = dict(ingest.NO_LABELS)
         """Of the columns with few values those that the run has."""
         ingest.create_tables(self._db)
-
-    @property
-    def offset(self) -> int:
-        """Bytes of the manifest that the rows come from."""
-        return self._manifest.offset
 
     def refresh(self) -> int:
         """Take in what the manifest lists by now; how many parts that were."""
@@ -101,15 +100,16 @@ class RolloutStore:
             new = self._to_take_in([part for entry in entries if (part := _part(entry))], entries)
             if new:
                 self._take_in(new)
+            self.offset = self._manifest.offset
             return len(new)
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
-        cursor = self._db.cursor()
+        cursor, offset = self._db.cursor(), self.offset
         try:
             cursor.execute("BEGIN TRANSACTION")
             cursor.execute("SELECT 1 FROM rollouts LIMIT 0")  # its moment is the first question's
-            yield Snapshot(cursor)
+            yield Snapshot(cursor, offset)
         finally:
             cursor.close()
 

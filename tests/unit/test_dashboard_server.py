@@ -379,17 +379,17 @@ def test_the_cursor_tells_every_row_once_through_compaction_and_restart(run: Wri
     page = Run(run.folder, "run")
     page.refresh(0)
     cursor = page.cursor
-    assert new_rows(page, "") == {"meta": 2}
+    assert new_rows(page, "", page.cursor) == {"meta": 2}
     parts = [run.seal("meta", [born(2)]), run.seal("fate", [{"rollout_id": "x", "fate": "lost"}])]
     page.refresh(0)
 
-    assert new_rows(page, cursor) == {"meta": 1, "fate": 1}
+    assert new_rows(page, cursor, page.cursor) == {"meta": 1, "fate": 1}
     later = page.cursor
     run.seal("meta", [born(2)], replaces=parts[:1])
     again = Run(run.folder, "run")  # another server
     again.refresh(0)
-    assert new_rows(again, later) == {}
-    assert new_rows(again, cursor) == {"meta": 1, "fate": 1}
+    assert new_rows(again, later, again.cursor) == {}
+    assert new_rows(again, cursor, again.cursor) == {"meta": 1, "fate": 1}
 
 
 def test_an_answer_that_did_not_change_is_not_sent_again(run: WrittenRun):

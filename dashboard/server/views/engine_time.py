@@ -21,7 +21,7 @@ def seconds_sql(look: Look) -> str:
 def _factors(look: Look) -> dict[str, float]:
     """Of each engine: seconds in which it wrote anything, over the seconds of all that it wrote."""
     run = look.run
-    key = run.store.offset
+    key = look.db.offset
     if run.engine_factors is None or run.engine_factors[0] != key:
         run.engine_factors = (key, _measure(look))
     return run.engine_factors[1]

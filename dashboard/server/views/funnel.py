@@ -158,7 +158,7 @@ def counts(look: Look) -> dict[str, Any]:
 
 def _tally(look: Look) -> tuple[int, int, int, int, dict[str, int]]:
     """Counted once for the same rows: the live stream asks every second."""
-    kept, offset = look.run.tally, look.run.store.offset
+    kept, offset = look.run.tally, look.db.offset
     if kept is None or kept[0] != offset:
         counts = look.db.one(
             """SELECT count(*) FILTER (accepted), count(*) FILTER (NOT accepted),

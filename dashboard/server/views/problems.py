@@ -146,7 +146,7 @@ def _searched(look: Look) -> Where:
 def _ordered(look: Look, where: Where) -> list[str]:
     """All problems that the condition leaves, in the order of the request; kept for a while, since
     whoever looks at one of them looks at the next."""
-    key = (look.run.store.offset, order(look), where)
+    key = (look.db.offset, order(look), where)
     if look.run.problem_lists is None or look.run.problem_lists[0] != key:
         found = look.db.tuples(
             f"""SELECT problem_id FROM (SELECT {SUMMARY} FROM rollouts WHERE {where.sql}

@@ -176,8 +176,8 @@ def choices(look: Look) -> dict[str, Any]:
 def missing_columns(look: Look) -> dict[str, str]:
     """Columns that no rollout of the run has a value in. Counted once for the same rows."""
     kept = look.run.missing
-    if kept is None or kept[0] != look.run.store.offset:
-        kept = look.run.missing = (look.run.store.offset, _missing_columns(look))
+    if kept is None or kept[0] != look.db.offset:
+        kept = look.run.missing = (look.db.offset, _missing_columns(look))
     return kept[1]
 
 

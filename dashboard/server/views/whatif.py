@@ -134,7 +134,7 @@ def apply(look: Look) -> dict[str, Any]:
 
 def recorded(look: Look) -> Recorded:
     """Columns of the whole run are read once for the same rows; filters then choose among them."""
-    offset, given = look.run.store.offset, str(sorted(look.given().items()))
+    offset, given = look.db.offset, str(sorted(look.given().items()))
     kept = look.run.recorded
     if kept is None or kept[0] != offset:
         kept = look.run.recorded = (offset, _read(look), {})
