@@ -24,6 +24,9 @@ from dashboard.server.store import MEMORY_GIB, RolloutStore, Snapshot
 SILENT_S = 10.0
 """A run that is alive says so once a second."""
 
+START_S = 600.0
+"""Until a run that was started first says so."""
+
 REFRESH_S = 0.7
 """Files are not looked at more often than this."""
 
@@ -203,7 +206,14 @@ class Run:
         return ("live" if self._is_fresh() else "silent"), problem
 
     def _is_fresh(self) -> bool:
-        return time.time() - self.files.state.get("heartbeat_us", 0) / 1e6 < SILENT_S
+        """It said something just now; or it has been started and has not come to that yet."""
+        heartbeat = self.files.state.get("heartbeat_us")
+        if heartbeat is None:
+            starts = self.files.run.get("starts") or [{}]
+            heartbeat, patience_s = micros(starts[-1].get("at")), START_S
+        else:
+            patience_s = SILENT_S
+        return heartbeat is not None and time.time() - heartbeat / 1e6 < patience_s
 
     def _look_at_counts(self) -> None:
         counts = self.files.state.get("counts")

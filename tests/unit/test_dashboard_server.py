@@ -5,7 +5,10 @@ import os
 import shutil
 import socket
 import stat
+import time
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -354,6 +357,30 @@ def test_unknown_runs_and_rollouts_and_addresses_are_not_found(run: WrittenRun):
 
     for path in ("rollouts?run=other", "rollout?id=1", "problem?id=1", "nothing"):
         assert page.get(f"/api/{path}").status_code == 404, path
+
+
+@pytest.mark.parametrize(
+    ("state", "started_s_ago", "status"),
+    [
+        ({}, 5, "live"),
+        ({}, 5000, "silent"),
+        ({"heartbeat_us": 0}, 5, "live"),
+        ({"heartbeat_us": 60}, 5, "silent"),
+        ({"heartbeat_us": 60, "phase": "finished"}, 5, "finished"),
+        ({"heartbeat_us": 0, "phase": "stopped"}, 5, "stopped"),
+    ],
+)
+def test_a_run_is_alive_while_it_says_so(
+    run: WrittenRun, state: dict[str, Any], started_s_ago: int, status: str
+):
+    now = time.time()
+    at = datetime.fromtimestamp(now - started_s_ago, UTC).isoformat()
+    (run.folder / "run.json").write_text(json.dumps({"starts": [{"at": at}]}))
+    if "heartbeat_us" in state:
+        state = {**state, "heartbeat_us": int((now - state["heartbeat_us"]) * 1e6)}
+        (run.folder / "state.json").write_text(json.dumps(state))
+
+    assert asking(run.folder)("overview")["info"]["status"] == status
 
 
 # Kept by the page.
