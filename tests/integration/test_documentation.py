@@ -29,6 +29,7 @@ RUN_BY_OTHER_TESTS = {
     "make demo": "test_demo",
     "make test": "this run",
     "laconic dashboard runs/demo": "tests/browser",
+    "laconic dashboard runs/first": "tests/browser",
     "laconic scale runs/short 2": "test_engines",
     "laconic scale runs/short": "test_engines",
     "ray start --head": "test_ray_job",
