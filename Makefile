@@ -4,7 +4,7 @@ PYTHON_IN_VENV := .venv/bin/python
 TWO_AT_A_TIME := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 export TORCH_EXTENSIONS_DIR := $(CURDIR)/.venv/torch_extensions
 
-.PHONY: setup demo test check lint fast faults audit format docs page lock clean
+.PHONY: setup demo test long check lint fast faults audit format docs page lock clean
 
 setup: ## the virtual environment, with every package of requirements/$(EXTRA).lock
 	@requirements/setup.sh $(EXTRA)
@@ -15,6 +15,9 @@ demo: setup ## train the made model on this machine and show before and after
 test: setup ## everything, on real parts; two files at a time but for what is sensitive to load
 	@$(PYTHON_IN_VENV) -m pytest $(TWO_AT_A_TIME) tests/integration tests/gpu tests/unit
 	@$(PYTHON_IN_VENV) -m pytest tests/browser tests/faults
+
+long: setup ## the tests that take minutes each and prove what shorter ones cannot
+	@$(PYTHON_IN_VENV) -m pytest -m long
 
 fast: setup ## tests of logic only: no Ray, no engine
 	@$(PYTHON_IN_VENV) -m pytest -q $(TWO_AT_A_TIME) tests/unit

@@ -36,6 +36,7 @@ def training(tmp_path: Path) -> Iterator[tuple["subprocess.Popen[bytes]", Path]]
             process.wait(timeout=120)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(START_S + TRAIN_S + 60)
 def test_a_run_is_watched_while_it_trains(
     open_page: OpenPage, training: tuple["subprocess.Popen[bytes]", Path]

@@ -24,7 +24,7 @@ STEPS = 16
 KILLS = 4
 NUMBERS = ("loss", "nll", "grad_norm", "lr", "num_tokens", "num_rollouts", "trained_tokens")
 
-pytestmark = pytest.mark.timeout(500)
+pytestmark = [pytest.mark.timeout(500), pytest.mark.long]
 
 
 def settings(world: World) -> list[str]:

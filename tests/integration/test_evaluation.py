@@ -97,6 +97,7 @@ def test_greedy_responses_are_those_of_transformers(laconic: Laconic, plain: Pla
     assert [ours[i].num_think for i in closed] == [counted[i] for i in closed]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_samples_have_the_accuracy_and_length_of_transformers(
     laconic: Laconic, plain: Plain, tmp_path: Path
@@ -143,6 +144,7 @@ def kept(out: Path) -> int:
     return read_table(out, "evals").num_rows if (out / "rollouts/manifest.jsonl").exists() else 0
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_a_killed_evaluation_goes_on_where_it_was(
     laconic: Laconic, counting: list[str], tmp_path: Path

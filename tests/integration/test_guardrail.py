@@ -13,6 +13,8 @@ from cluster.models import models_dir
 from tests.integration.conftest import Laconic
 from tests.integration.runs import events
 
+pytestmark = pytest.mark.long
+
 COLLAPSE = [
     "name=collapse", "steps=20", "debug=true", "batch.problems=4", "filter.length_budget=256",
     "learner.optimizer.lr=0.02", "learner.optimizer.warmup_steps=0",

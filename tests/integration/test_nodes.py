@@ -20,9 +20,7 @@ from tests.integration.heads import free_ports
 from tests.integration.runs import events, processes, records, wait_until
 from tests.unit.test_metrics import QUERY, panels
 
-pytestmark = pytest.mark.skipif(
-    "LACONIC_NODES" not in os.environ, reason="takes minutes: set LACONIC_NODES=1"
-)
+pytestmark = pytest.mark.long
 
 NOT_OF_A_SHORT_RUN = {
     "ray_laconic_eval_accuracy",

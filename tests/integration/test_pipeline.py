@@ -13,6 +13,8 @@ from tests.integration.conftest import Laconic, command
 from tests.integration.runs import is_alive, processes, records, wait_until
 from verifiers.parent import die_with_parent
 
+pytestmark = pytest.mark.long
+
 PIPELINE = """
 run: tiny
 set:

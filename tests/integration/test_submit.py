@@ -79,7 +79,7 @@ def test_a_job_that_is_preempted_is_submitted_again_and_goes_on(
     assert followed.returncode == 75
 
 
-@pytest.mark.skipif("LACONIC_NODES" not in os.environ, reason="takes minutes: set LACONIC_NODES=1")
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_job_that_is_stopped_commits_its_step_first(shell: dict[str, str], world: World):
     run_dir = world.run_dir("halted")

@@ -447,3 +447,21 @@ def test_logs_are_read_by_bytes_and_followed(tmp_path: Path):
     errors = ask("log", file="a.log", level="ERROR", **{"from": 0})
     assert len(errors["lines"]) == 500 and errors["done"]
     assert len(ask("log", file="a.log", q="line 49$", **{"from": 0})["lines"]) == 1
+
+
+def test_a_log_that_ends_with_a_line_of_a_megabyte_shows_its_end_and_reads_on_before_it(
+    tmp_path: Path,
+):
+    (tmp_path / "logs").mkdir()
+    path = tmp_path / "logs" / "a.log"
+    path.write_text("first\n" + "x" * 300_000 + "end\n")
+    ask = asking(tmp_path)
+
+    pieces = [ask("log", file="a.log", bytes=65536)]
+    while (to := pieces[-1]["previous"]) is not None:
+        assert len(pieces) < 10, "it does not come nearer to the beginning"
+        pieces.append(ask("log", file="a.log", bytes=65536, to=to))
+
+    assert pieces[0]["lines"][-1]["text"].endswith("end")
+    assert pieces[-1]["lines"][0]["text"] == "first"
+    assert sum(piece["searched"] for piece in pieces) == path.stat().st_size

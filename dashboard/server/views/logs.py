@@ -53,14 +53,17 @@ def log(look: Look) -> dict[str, Any]:
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         start = _start(look, size, most)
-        end = args.maybe_integer("to")
-        end = size if end is None else max(0, min(end, size))
+        before = args.maybe_integer("to")
+        end = size if before is None else max(0, min(before, size))
+        line = _skip_to_line(file, start)
+        # Where no line begins in what was asked for, it is the end of a longer one: shown as such.
+        start = start if line >= end and start < end else line
         file.seek(start)
-        start = _skip_to_line(file, start)
         data = file.read(min(MAX_SEARCHED if is_picky else most, max(0, end - start)))
     whole = data.rfind(b"\n") + 1
-    if whole == 0 and len(data) >= min(most, MAX_BYTES):
-        whole = len(data)  # one line that is longer than what was asked for
+    is_piece = whole == 0 and len(data) >= min(most, MAX_BYTES)  # of a line that is longer
+    if is_piece or before is not None:  # what is asked for before a piece ends where that begins
+        whole = len(data)
     lines, taken = [], start
     for raw in data[:whole].splitlines(keepends=True):
         line = _line(raw, taken)
