@@ -13,8 +13,8 @@ demo: setup ## train the made model on this machine and show before and after
 	@.venv/bin/laconic demo
 
 test: setup ## everything, on real parts; two files at a time but for what is sensitive to load
-	@$(PYTHON_IN_VENV) -m pytest $(TWO_AT_A_TIME) tests/integration tests/gpu tests/unit
-	@$(PYTHON_IN_VENV) -m pytest tests/browser tests/faults
+	@$(PYTHON_IN_VENV) -m pytest $(TWO_AT_A_TIME) tests/integration tests/gpu tests/browser tests/unit
+	@$(PYTHON_IN_VENV) -m pytest tests/faults
 
 long: setup ## the tests that take minutes each and prove what shorter ones cannot
 	@$(PYTHON_IN_VENV) -m pytest -m long

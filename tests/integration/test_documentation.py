@@ -56,7 +56,7 @@ def run(line: str, folder: Path) -> str:
         env=os.environ | {"PATH": path, "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1200,
     )
     print(f"$ {line}\n{done.stdout}{done.stderr}")
     is_report = line.split()[1] == "doctor"  # exit code 1 says that it found something
@@ -79,7 +79,7 @@ def test_the_pages_that_have_commands_are_these():
     assert [page.name for page in PAGES if commands(page)] == pages
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 def test_the_readme_is_true(tmp_path: Path):
     """The first real run: a pretrained model, three steps, evaluated, exported, loaded again."""
     (tmp_path / "my.yaml").write_text(blocks(PAGES[0], "yaml")[0])
@@ -105,7 +105,7 @@ def test_the_readme_is_true(tmp_path: Path):
     assert json.loads(loaded_by_vllm)["sets"]["smollm2"]["problems"] == 3
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 def test_the_operations_page_is_true(tmp_path: Path):
     row = {"id": "1", "answer": "4", "response": r"so \boxed{4}"}
     (tmp_path / "answers.jsonl").write_text(json.dumps(row) + "\n")
@@ -123,7 +123,7 @@ def test_the_operations_page_is_true(tmp_path: Path):
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
 
 
-@pytest.mark.timeout(1200)  # the problems of the made model are counted
+@pytest.mark.timeout(2400)  # the problems of the made model are counted
 def test_the_pipelines_page_is_true(tmp_path: Path):
     page = ROOT / "docs/pipelines.md"
     (tmp_path / "mine.yaml").write_text(blocks(page, "yaml")[0])
@@ -176,7 +176,7 @@ def test_the_verifiers_page_names_every_judge_and_its_examples_are_references():
         assert python_code(Task(answer=line), program).status == "correct", line
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 def test_the_extending_page_is_true(tmp_path: Path):
     """Parts from outside the tree train runs, rejected rollouts included."""
     page = ROOT / "docs/extending.md"
@@ -217,7 +217,7 @@ def test_the_dashboard_page_is_true(tmp_path: Path):
     assert tokens.startswith("label,tokens\n")
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_the_economy_page_is_true(tmp_path: Path):
     printed = {line: run(line, tmp_path) for line in commands(ROOT / "docs/economy.md")}
 
@@ -226,7 +226,7 @@ def test_the_economy_page_is_true(tmp_path: Path):
     assert "kept -> trained: no shift" in report
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_the_evaluation_page_is_true(tmp_path: Path):
     printed = {line: run(line, tmp_path) for line in commands(ROOT / "docs/evaluation.md")}
 
