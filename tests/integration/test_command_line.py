@@ -97,7 +97,7 @@ def test_dry_run_shows_plan_and_arithmetic_and_starts_nothing(laconic: Laconic, 
     done = laconic("train", "tiny", *world.settings, "name=dry", "--dry-run")
 
     assert done.returncode == 0
-    for words in ("length_budget: 180", "generator-0", "learner-0", "4 problems x 8 rollouts"):
+    for words in ("length_budget: 180", "generator 0", "learner 0", "4 problems x 8 rollouts"):
         assert words in done.stdout
     assert not world.run_dir("dry").exists()
     assert time.monotonic() - started < 60
