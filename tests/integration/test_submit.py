@@ -29,7 +29,8 @@ def laconic(shell: dict[str, str], *arguments: str) -> subprocess.CompletedProce
     return done
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.long
+@pytest.mark.timeout(1800)
 def test_a_job_that_is_preempted_is_submitted_again_and_goes_on(
     shell: dict[str, str], world: World, tmp_path: Path
 ):
@@ -48,7 +49,7 @@ def test_a_job_that_is_preempted_is_submitted_again_and_goes_on(
             wait_until(
                 lambda: submitted.poll() is not None
                 or (run_dir.is_dir() and len(records(run_dir, "ack")) >= 2),
-                "two steps to be taken", 300,
+                "two steps to be taken", 900,
             )  # fmt: skip
             assert submitted.poll() is None, log.read_text()
             os.kill(processes(run_dir)["driver"], signal.SIGTERM)

@@ -10,6 +10,9 @@ PACKAGES = ("actors", "cluster", "configs", "dashboard", "evaluation", "learner"
 
 BETWEEN_PROCESSES = {
     "cluster/check_recorded.py": "whether a run wrote its state lately",
+    "dashboard/server/run.py": "the same, for the page",
+    "dashboard/server/views/generators.py": "how long ago a run last heard of an engine",
+    "dashboard/server/views/overview.py": "how long ago a run made progress",
     "cluster/scale.py": "two processes of a run that may have started on different days",
 }
 """A monotonic clock means nothing in another process."""

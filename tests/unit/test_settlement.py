@@ -1,5 +1,6 @@
 """What of a judged group reaches the learner, and that the log gives it back as it was."""
 
+import base64
 import json
 import math
 import struct
@@ -231,7 +232,11 @@ def test_what_a_run_does_not_use_costs_its_log_nothing():
 
     record = encode_settlement(replace(plain, rollouts=bare))
 
-    assert record["rollouts"] == [["000005.0.0", bare[0].prompt_ids, (1, 2), 3, 4, {}]]
+    prompt, response = (
+        base64.b64encode(struct.pack(f"<{len(ids)}i", *ids)).decode()
+        for ids in (bare[0].prompt_ids, bare[0].response_ids)
+    )
+    assert record["rollouts"] == [["000005.0.0", prompt, response, 3, 4, {}]]
     assert record["outcomes"][0] == ["000005.0.0", "correct", None, 2, 3, 4]
 
 
