@@ -125,6 +125,7 @@ class JudgePool:
             errors=sum(keeper.num_errors for keeper in keepers),
             workers=sum(keeper.alive for keeper in keepers),
             waiting=self._room.taken,
+            unrecorded=0,  # which the judge counts
             **self._latencies.percentiles(),
         )
 
