@@ -176,6 +176,7 @@ def test_the_verifiers_page_names_every_judge_and_its_examples_are_references():
         assert python_code(Task(answer=line), program).status == "correct", line
 
 
+@pytest.mark.long
 @pytest.mark.timeout(2400)
 def test_the_extending_page_is_true(tmp_path: Path):
     """Parts from outside the tree train runs, rejected rollouts included."""
@@ -217,6 +218,7 @@ def test_the_dashboard_page_is_true(tmp_path: Path):
     assert tokens.startswith("label,tokens\n")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_the_economy_page_is_true(tmp_path: Path):
     printed = {line: run(line, tmp_path) for line in commands(ROOT / "docs/economy.md")}
@@ -226,6 +228,7 @@ def test_the_economy_page_is_true(tmp_path: Path):
     assert "kept -> trained: no shift" in report
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_the_evaluation_page_is_true(tmp_path: Path):
     printed = {line: run(line, tmp_path) for line in commands(ROOT / "docs/evaluation.md")}
