@@ -30,7 +30,7 @@ SWAP_S = 15
 """``sync.timeout_s``; a swap waits for what the engine computes, so for its first batch too."""
 
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.timeout(400), pytest.mark.long]
 
 
 @pytest.fixture(scope="module")
