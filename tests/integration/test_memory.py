@@ -235,7 +235,7 @@ def in_process(job: str, folder: Path, case: dict[str, Any]) -> Any:
 
 @pytest.mark.parametrize("name", MEASURED)
 def test_a_real_rank_needs_what_was_estimated(name, model_dir):
-    learner = MEASURED[name]
+    learner: dict[str, Any] = MEASURED[name]
     if not computes_bfloat16():  # where it is imitated, two packs take ten minutes
         if "weights" in learner:
             pytest.skip("this processor only imitates bfloat16")
