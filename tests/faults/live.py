@@ -54,7 +54,7 @@ class Live:
 
         return wait_until(alive_and_ready, what, timeout_s)
 
-    def wait_for_more(self, kind: str, number: int, timeout_s: float = 120) -> None:
+    def wait_for_more(self, kind: str, number: int, timeout_s: float = 300) -> None:
         """Records of the queue's log."""
         before = len(records(self.folder, kind))
         self.wait(

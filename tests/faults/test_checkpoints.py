@@ -121,7 +121,7 @@ def losses(run_dir: Path) -> list[tuple[int, float]]:
     return [(row["step"], row["loss"]) for row in read_jsonl(run_dir / "metrics.jsonl")]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.row(5)
 @pytest.mark.row(7)
 def test_a_flipped_bit_is_found_and_a_learner_killed_after_its_step_costs_nothing(runs: Runs):
@@ -138,7 +138,7 @@ def test_a_flipped_bit_is_found_and_a_learner_killed_after_its_step_costs_nothin
     assert len(records(runs.hurt, "ack")) == STEPS + 1
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.row(5)
 @pytest.mark.row(7)
 def test_a_torn_checkpoint_is_passed_over_and_every_loss_is_the_undisturbed_runs(runs: Runs):

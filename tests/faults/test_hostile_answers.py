@@ -80,7 +80,7 @@ def hostile_answers(canary: Path, port: int) -> list[str]:
 
 @pytest.mark.row(17)
 @pytest.mark.row(15)
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 async def test_a_thousand_hostile_answers_cost_themselves_and_nobody_else(
     tmp_path: Path, listener: socket.socket
 ):

@@ -7,7 +7,7 @@ from tests.integration.runs import Account, events
 
 __all__ = ["laconic", "world"]  # the fixtures
 
-pytestmark = [pytest.mark.timeout(540), pytest.mark.row(20)]
+pytestmark = [pytest.mark.timeout(1200), pytest.mark.row(20)]
 
 PATIENCE = 3
 

@@ -21,14 +21,14 @@ __all__ = ["laconic", "world"]  # the fixtures
 HANG_S = 20
 """``cluster.part_timeout_s``: a process that starts again imports for seconds on a busy machine."""
 
-BACK_S = 60
+BACK_S = 120
 
 SETTINGS = (
     "steps=5000", "max_lag=1", "checkpoint.every=3", f"cluster.part_timeout_s={HANG_S}",
     "cluster.part_restarts=8", "cluster.learner_restarts=8",
 )  # fmt: skip
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from tests.integration.runs import Account, is_alive, wait_until
 
 __all__ = ["world"]  # the fixture
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.row(11)]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.row(11)]
 
 GRACE_S = 4
 

@@ -16,7 +16,8 @@ MINUTES = 3
 
 @pytest.mark.row(27)
 @pytest.mark.row(10)
-@pytest.mark.timeout(900)
+@pytest.mark.long
+@pytest.mark.timeout(1200)
 def test_random_kills_lose_nothing_and_double_nothing(world: World, tmp_path: Path):
     done = subprocess.run(
         [

@@ -64,7 +64,7 @@ def command(*arguments: str) -> list[str]:
 def laconic() -> Laconic:
     """``laconic("train", "tiny", …)``; the whole output is shown when a test fails."""
 
-    def run(*arguments: str, timeout_s: float = 480) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, timeout_s: float = 900) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             command(*arguments),
             cwd=ROOT,

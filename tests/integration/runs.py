@@ -32,7 +32,7 @@ def is_alive(pid: int) -> bool:
     return state != "Z"
 
 
-def wait_until(ready: Callable[[], Any], what: str, timeout_s: float = 120) -> Any:
+def wait_until(ready: Callable[[], Any], what: str, timeout_s: float = 300) -> Any:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if found := ready():
