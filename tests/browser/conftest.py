@@ -87,7 +87,7 @@ def server(demo_run: Path) -> Iterator[Server]:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its driver keeps an event loop on the thread: none may inherit it
 def browser() -> Iterator[Any]:
     if not CHROMIUM.exists():
         pytest.skip(f"needs {CHROMIUM}: apt-get install chromium")
