@@ -1,7 +1,8 @@
 """What writing while the learner steps is worth: async against exact.
 
     python -m benchmarks.overlap stub [--steps 40] [--json]
-    python -m benchmarks.overlap real [key=value …] [--preset tiny] [--rounds 3] [--steps 12]
+    python -m benchmarks.overlap real [key=value …] [--preset tiny] [--lag 1] [--rounds 3]
+        [--steps 12]
 
 ``stub``: the real loop, fleet and queue in this process around an engine and a learner that sleep:
 G seconds to write a batch, T to learn it, W to bring its weights. Exact takes G + T + W a step; at
@@ -231,16 +232,18 @@ def stub(steps: int) -> dict[str, Any]:
     return {"rows": rows, "passed": all(row["share"] >= STUB_PASS for row in rows)}
 
 
-def real(rounds: int, steps: int, preset: str, settings: Sequence[str]) -> dict[str, Any]:
+def real(
+    rounds: int, steps: int, preset: str, max_lag: int, settings: Sequence[str]
+) -> dict[str, Any]:
     rows = []
     for number in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
             sides = {
                 lag: real_run(Path(folder) / "runs", lag, steps, preset, settings)
-                for lag in ((0, 1) if number % 2 == 0 else (1, 0))
+                for lag in ((0, max_lag) if number % 2 == 0 else (max_lag, 0))
             }
         tokens = min(side[-1][1] - side[0][1] for side in sides.values())
-        exact, overlapped = (_seconds_to(sides[lag], tokens) for lag in (0, 1))
+        exact, overlapped = (_seconds_to(sides[lag], tokens) for lag in (0, max_lag))
         rows.append(
             {"tokens": tokens, "exact_s": exact, "async_s": overlapped, "ratio": exact / overlapped}
             | _parts_of_a_step(sides[0])
@@ -302,6 +305,7 @@ def main() -> None:
     parser.add_argument("what", choices=("stub", "real"))
     parser.add_argument("settings", nargs="*", help="key=value, of the real runs")
     parser.add_argument("--preset", default="tiny", help="of the real runs")
+    parser.add_argument("--lag", type=int, default=1, help="max_lag of the asynchronous side")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=None)
     parser.add_argument("--json", action="store_true")
@@ -309,7 +313,10 @@ def main() -> None:
     if arguments.what == "stub":
         found = stub(arguments.steps or 40)
     else:
-        found = real(arguments.rounds, arguments.steps or 12, arguments.preset, arguments.settings)
+        found = real(
+            arguments.rounds, arguments.steps or 12, arguments.preset, arguments.lag,
+            arguments.settings,
+        )  # fmt: skip
     if arguments.json:
         print(json.dumps(found))
     else:
