@@ -16,7 +16,7 @@ from actors.one_writer import LOCK, InUse, hold
 from cluster.run_dir import replace_file
 from configs.errors import UserError
 from configs.load import dump
-from configs.run_files import RESOLVED, RUN
+from configs.run_files import FORMAT, RESOLVED, RUN
 from configs.schema import RunConfig
 
 REPORT = "report.json"
@@ -38,7 +38,7 @@ class EvalDir:
             if before is not None:
                 self._require_same(before, identity)
             run = {
-                "kind": KIND, "name": self.path.name, "preset": "eval", **identity,
+                "format": FORMAT, "kind": KIND, "name": self.path.name, "preset": "eval", **identity,
                 "starts": [*(before or {}).get("starts", []), {"at": _utc(), "pid": os.getpid()}],
             }  # fmt: skip
             replace_file(self.path / RESOLVED, dump(config))

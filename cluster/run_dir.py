@@ -14,7 +14,7 @@ from actors.one_writer import InUse, hold
 from cluster.ray_job import is_ray_job
 from configs.errors import UserError
 from configs.load import dump, load_resolved
-from configs.run_files import RESOLVED, RUN, SOURCES, STATE, SUMMARY
+from configs.run_files import FORMAT, RESOLVED, RUN, SOURCES, STATE, SUMMARY
 from configs.schema import RunConfig
 from configs.secrets import redact, redact_values, secrets_of
 
@@ -59,6 +59,15 @@ class RunDir:
         except InUse as error:
             raise RunDirError(f"{error}: the run goes on there; stop it before --resume") from None
 
+    def require_readable(self) -> None:
+        """A version that is older than the one which wrote the run would misread it."""
+        written = self._read(RUN).get("format", FORMAT)
+        if written > FORMAT:
+            raise RunDirError(
+                f"{self.path} was written by a newer version (format {written}, this one knows "
+                f"{FORMAT}): go on with that version, or start a new run"
+            )
+
     def require_same(self, fingerprints: Mapping[str, str]) -> None:
         """A run goes on with the problems and the tokenizer that it began with: names may stay and
         files change."""
@@ -87,8 +96,8 @@ class RunDir:
             known = secrets_of(os.environ)
             command = [redact(argument, known) for argument in sys.argv]
             starts.append({"at": _utc(), "command": command, "pid": os.getpid()})
-            run = {"name": self.path.name, "preset": preset, "starts": starts}
-            run |= {"fingerprints": dict(fingerprints or {})}
+            run: dict[str, Any] = {"format": FORMAT, "name": self.path.name, "preset": preset}
+            run |= {"starts": starts, "fingerprints": dict(fingerprints or {})}
             replace_file(self.path / RESOLVED, dump(config))
             replace_file(self.path / SOURCES, json.dumps(dict(sources or {}), indent=1))
             replace_file(self.path / RUN, json.dumps(run, indent=1))
@@ -151,9 +160,11 @@ def locate(config: RunConfig, preset: str, *, resume: bool) -> RunDir:
         raise RunDirError(f"{path} holds no run to resume; leave --resume out to start it")
     if path.exists() and not resume and any(path.iterdir()):
         raise RunDirError(f"{path} exists; add --resume to go on with it, or choose another name=…")
+    run = RunDir(path=path, is_resumed=resume)
     if resume:
+        run.require_readable()
         _require_same(config, load_resolved(path / RESOLVED))
-    return RunDir(path=path, is_resumed=resume)
+    return run
 
 
 def require_space(path: Path, needed_bytes: int) -> None:

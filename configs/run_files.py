@@ -13,6 +13,10 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+FORMAT = 1
+"""Of a run directory as this version writes it; ``run.json`` has it as ``format``. A directory with
+a larger one is refused, not misread."""
+
 RUN = "run.json"
 RESOLVED = "resolved.yaml"
 SUMMARY = "summary.json"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from configs.run_files import EVENTS, HISTORY, METRICS, RUN, STATE, SUMMARY, VERDICTS
+from configs.run_files import EVENTS, FORMAT, HISTORY, METRICS, RUN, STATE, SUMMARY, VERDICTS
 from dashboard.server.lines import LineTail, read_object
 
 MAX_EVENTS = 50_000
@@ -13,9 +13,6 @@ MAX_EVENTS = 50_000
 
 MAX_VERDICTS = 5_000
 MAX_HISTORY = 20_000
-
-FORMAT = 1
-"""Of a run directory, the newest that this page knows; ``run.json`` has it as ``format``."""
 
 Row = dict[str, Any]
 

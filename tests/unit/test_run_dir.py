@@ -1,11 +1,13 @@
 """Where a run lives, and what may change when it goes on."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from cluster.run_dir import RunDirError, locate, require_space
 from configs.load import load
+from configs.run_files import FORMAT, RUN
 
 
 def config(tmp_path: Path, *settings: str):
@@ -38,6 +40,18 @@ def test_resume_needs_a_name_and_a_run(tmp_path: Path):
     with pytest.raises(RunDirError, match="needs name="):
         locate(load("tiny", []), "tiny", resume=True)
     with pytest.raises(RunDirError, match="holds no run to resume"):
+        locate(config(tmp_path), "tiny", resume=True)
+
+
+def test_a_run_of_a_newer_version_is_left_alone(tmp_path: Path):
+    run_dir = locate(config(tmp_path), "tiny", resume=False)
+    run_dir.create(config(tmp_path), "tiny")
+    run = json.loads((run_dir.path / RUN).read_text())
+    assert run["format"] == FORMAT
+
+    (run_dir.path / RUN).write_text(json.dumps(run | {"format": FORMAT + 1}))
+
+    with pytest.raises(RunDirError, match="written by a newer version"):
         locate(config(tmp_path), "tiny", resume=True)
 
 
