@@ -38,7 +38,8 @@ class EvalDir:
             if before is not None:
                 self._require_same(before, identity)
             run = {
-                "format": FORMAT, "kind": KIND, "name": self.path.name, "preset": "eval", **identity,
+                "format": FORMAT, "kind": KIND, "name": self.path.name, "preset": "eval",
+                **identity,
                 "starts": [*(before or {}).get("starts", []), {"at": _utc(), "pid": os.getpid()}],
             }  # fmt: skip
             replace_file(self.path / RESOLVED, dump(config))
