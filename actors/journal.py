@@ -6,7 +6,6 @@ after a crash at any point the manifest itself says which kinds of a segment are
 """
 
 import json
-import os
 import re
 import threading
 from collections import Counter, defaultdict, deque
@@ -17,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from actors.compaction import Compaction, remove_leftovers, remove_replaced
 from actors.line_file import LineFile, encode
+from actors.part_file import write_part
 from configs.failpoints import failpoint
 from configs.run_files import FOLDERS, MANIFEST, SCHEMAS, Kind, part_name, read_jsonl
 from verifiers.durable import sync
@@ -57,6 +57,8 @@ def prepare(run_dir: Path) -> tuple[int, list[Segment]]:
         (run_dir / folder).mkdir(parents=True, exist_ok=True)
         for leftover in (run_dir / folder).glob("*.tmp"):
             leftover.unlink()
+    remove_leftovers(run_dir)
+    remove_replaced(run_dir)
     names = [
         re.fullmatch(r"wal-(\d+)-(\d+)\.jsonl", p.name) for p in (run_dir / "rollouts").iterdir()
     ]
@@ -72,6 +74,7 @@ class Sealer:
         """``leftovers``: the segments of earlier boots that will be sealed here."""
         self._run_dir = run_dir
         self._manifest = LineFile(run_dir / MANIFEST)
+        self._compaction = Compaction(run_dir=run_dir, manifest=self._manifest)
         self._one_at_a_time = threading.Lock()  # a cancelled caller leaves its thread running
         wanted = {(segment.boot, segment.seq) for segment in leftovers}
         self._sealed = {
@@ -85,6 +88,11 @@ class Sealer:
         with self._one_at_a_time:
             self._seal(segment)
 
+    def compact(self) -> None:
+        """Merge small parts where there are many. As ``seal``."""
+        with self._one_at_a_time:
+            self._compaction.run()
+
     def close(self) -> None:
         self._manifest.close()
 
@@ -92,15 +100,18 @@ class Sealer:
         path = segment.path(self._run_dir)
         rows = _rows_of(path)
         _link_text(rows, segment.seq)
-        lines = b""
-        for kind, of_kind in rows.items():
-            if (segment.boot, segment.seq, kind) not in self._sealed:
-                lines += encode(self._write(segment, kind, of_kind))
-        if lines:
+        entries = [
+            self._write(segment, kind, of_kind)
+            for kind, of_kind in rows.items()
+            if (segment.boot, segment.seq, kind) not in self._sealed
+        ]
+        if entries:
             failpoint("recorder.sealed")
-            self._manifest.append(lines, durable=True)
+            self._manifest.append(b"".join(map(encode, entries)), durable=True)
             sync(self._run_dir / "rollouts")
             self._sealed |= {(segment.boot, segment.seq, kind) for kind in rows}
+            for entry in entries:
+                self._compaction.sealed(entry)
         path.unlink(missing_ok=True)
         self._sealed -= {(segment.boot, segment.seq, kind) for kind in rows}
 
@@ -119,17 +130,6 @@ class Sealer:
             "boot": segment.boot,
             "seq": segment.seq,
         }
-
-
-def write_part(table: pa.Table, path: Path, row_group: int | None = None) -> None:
-    """The part is whole and durable under its name, or there is nothing of that name."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        pq.write_table(table, file, compression="zstd", row_group_size=row_group)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync(path.parent)
 
 
 class Backlog:

@@ -262,6 +262,7 @@ class Recorder:
                 while self._unsealed:
                     await asyncio.to_thread(self._sealer.seal, self._unsealed[0])
                     self._unsealed.popleft()
+                await asyncio.to_thread(self._sealer.compact)
             except OSError as error:
                 self._warn(error)
 

@@ -23,6 +23,7 @@ POINTS = {
     "queue.appended": "after it is on disk, before anybody is told",
     "judge.judged": "a group has its verdicts, and the queue has not seen it",
     "recorder.sealed": "a Parquet file is written, and its manifest does not name it yet",
+    "recorder.compacted": "small Parquet files are merged, and its manifest does not say so yet",
     "learner.stepped": "after the optimizer step, before the queue hears of it",
     "learner.saving": "before each file of a checkpoint",
     "learner.saved": "the learner's files of a checkpoint are there, its manifest is not",

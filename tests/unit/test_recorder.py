@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import actors.compaction
 import actors.journal
 from actors.recorder import Recorder
 from configs.run_files import (
@@ -247,6 +248,22 @@ async def test_the_manifest_says_what_a_part_holds(tmp_path: Path):
     }
     assert (entries["fate"]["versions"], entries["fate"]["times"]) == (None, [70, 70])
     assert entries["text"]["versions"] is None
+
+
+async def test_small_parts_are_merged_while_it_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(actors.compaction, "PARTS", 3)
+    recorder = await started(tmp_path)
+    for ticket in range(5):
+        await recorder.rollouts(judged(ticket))
+        await recorder.flush()
+    await recorder.close()
+
+    meta = [entry["rows"] for entry in read_manifest(tmp_path) if entry["kind"] == "meta"]
+    assert meta == [10]
+    assert ids(tmp_path) == [f"{ticket:06d}.0.{sample}" for ticket in range(5) for sample in (0, 1)]
+    assert len(ids(tmp_path, "text")) == 10
 
 
 async def test_rows_of_a_killed_recorder_are_recovered_exactly_once(tmp_path: Path):
@@ -739,7 +756,7 @@ async def test_a_part_is_durable_before_the_manifest_names_it(
 
     recorder = await started(tmp_path)
     await recorder.rollouts(judged(0))
-    monkeypatch.setattr(actors.journal.os, "fsync", watched)
+    monkeypatch.setattr(os, "fsync", watched)
     await recorder.flush()
     await recorder.close()
 

@@ -1,0 +1,98 @@
+"""A run's many small parts become few large ones: a reader pays for files more than for rows.
+
+Parts of one kind and one boot are merged, in order, and their rows keep it. The new part is listed
+in the manifest as what ``replaces`` the old ones, which stay a while for readers that have them
+open.
+"""
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from actors.line_file import LineFile, encode
+from actors.part_file import write_part
+from configs.failpoints import failpoint
+from configs.run_files import FOLDERS, MANIFEST, SCHEMAS, Kind, read_jsonl
+
+KINDS: tuple[Kind, ...] = ("meta", "fate")
+"""Those that are read as a whole. A text is read from the one part that its row names."""
+
+PARTS = 32
+"""So many small ones are merged."""
+
+LARGE = 50_000
+"""Rows of a part that stays as it is."""
+
+READERS_S = 600.0
+"""How long a part that was replaced stays."""
+
+Entry = dict[str, Any]
+
+
+@dataclass(slots=True, kw_only=True)
+class Compaction:
+    run_dir: Path
+    manifest: LineFile
+    small: dict[tuple[Kind, int], list[Entry]] = field(default_factory=dict)
+    """By kind and boot, in order, the parts at the end of the manifest that are not large."""
+
+    def sealed(self, entry: Entry) -> None:
+        if entry["kind"] in KINDS:
+            self.small.setdefault((entry["kind"], entry["boot"]), []).append(entry)
+
+    def run(self) -> None:
+        """Blocks on the disk: call it from a thread. An OSError loses nothing; call it again."""
+        for key, entries in self.small.items():
+            if len(entries) >= PARTS or sum(entry["rows"] for entry in entries) >= LARGE:
+                merged = self._merge(entries)
+                self.small[key] = [merged] if merged["rows"] < LARGE else []
+                remove_replaced(self.run_dir)
+
+    def _merge(self, entries: list[Entry]) -> Entry:
+        first, last = entries[0], entries[-1]
+        kind: Kind = first["kind"]
+        file = f"{FOLDERS[kind]}/merged-{first['boot']}-{first['seq']}-{last['seq']}.parquet"
+        tables = [pq.ParquetFile(self.run_dir / entry["file"]).read() for entry in entries]
+        write_part(pa.concat_tables(tables).cast(SCHEMAS[kind]), self.run_dir / file)
+        merged = first | {
+            "file": file,
+            "rows": sum(entry["rows"] for entry in entries),
+            "versions": _span(entry["versions"] for entry in entries),
+            "times": _span(entry["times"] for entry in entries),
+            "replaces": [entry["file"] for entry in entries],
+        }
+        failpoint("recorder.compacted")
+        self.manifest.append(encode(merged), durable=True)
+        return merged
+
+
+def remove_leftovers(run_dir: Path) -> None:
+    """What a merge left behind that died before the manifest listed its part."""
+    listed = {entry["file"] for entry in read_jsonl(run_dir / MANIFEST)}
+    for kind in KINDS:
+        for path in (run_dir / FOLDERS[kind]).glob("merged-*.parquet"):
+            if f"{FOLDERS[kind]}/{path.name}" not in listed:
+                path.unlink()
+
+
+def remove_replaced(run_dir: Path) -> None:
+    """The files that no new reader opens, once those that had them open are done."""
+    for entry in read_jsonl(run_dir / MANIFEST):
+        with suppress(FileNotFoundError):
+            if entry["replaces"] and _age_s(run_dir / entry["file"]) > READERS_S:
+                for file in entry["replaces"]:
+                    (run_dir / file).unlink(missing_ok=True)
+
+
+def _age_s(path: Path) -> float:
+    return time.time() - path.stat().st_mtime
+
+
+def _span(spans: Any) -> list[int] | None:
+    known = [bound for span in spans if span is not None for bound in span]
+    return [min(known), max(known)] if known else None

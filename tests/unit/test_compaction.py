@@ -1,0 +1,156 @@
+"""Merged parts hold the rows of the small ones, in their order, whenever the merging stops."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from actors import compaction
+from actors.compaction import PARTS, READERS_S, Compaction, remove_leftovers, remove_replaced
+from actors.line_file import LineFile, encode
+from actors.part_file import write_part
+from actors.recorder_rows import fate_row
+from configs.run_files import (
+    FOLDERS,
+    MANIFEST,
+    SCHEMAS,
+    Fate,
+    read_jsonl,
+    read_manifest,
+    read_table,
+)
+from dashboard.server.store import RolloutStore
+from tests.dashboard_runs import WrittenRun, born
+
+
+@pytest.fixture
+def merging(tmp_path: Path) -> Compaction:
+    for folder in FOLDERS.values():
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    return Compaction(run_dir=tmp_path, manifest=LineFile(tmp_path / MANIFEST))
+
+
+def seal(merging: Compaction, boot: int, seq: int, rows: int = 2) -> None:
+    """A part of fates, sealed as the journal does."""
+    fates = [
+        fate_row(Fate(rollout_id=f"{boot}.{seq}.{row}", fate="trained", version=seq), seq)
+        for row in range(rows)
+    ]
+    file = f"{FOLDERS['fate']}/part-{boot}-{seq}.parquet"
+    write_part(pa.Table.from_pylist(fates, SCHEMAS["fate"]), merging.run_dir / file)
+    entry: dict[str, Any] = {
+        "kind": "fate", "file": file, "rows": rows, "versions": [seq, seq], "times": [seq, seq],
+        "replaces": [], "boot": boot, "seq": seq,
+    }  # fmt: skip
+    merging.manifest.append(encode(entry))
+    merging.sealed(entry)
+
+
+def rows_of(run: Path) -> list[str]:
+    return read_table(run, "fate")["rollout_id"].to_pylist()
+
+
+def test_many_small_parts_become_one_with_the_same_rows(merging: Compaction, tmp_path: Path):
+    for seq in range(2 * PARTS):
+        seal(merging, 1, seq)
+        merging.run()
+
+    entries = read_manifest(tmp_path)
+    assert rows_of(tmp_path) == [f"1.{seq}.{row}" for seq in range(2 * PARTS) for row in range(2)]
+    assert len(entries) < PARTS
+    assert sum(entry["rows"] for entry in entries) == 4 * PARTS
+    whole = max(entries, key=lambda entry: entry["rows"])
+    assert whole["versions"] == whole["times"] == [0, whole["rows"] // 2 - 1]
+
+
+def test_a_large_part_is_not_written_again(
+    merging: Compaction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(compaction, "LARGE", 10)
+    for seq in range(15):
+        seal(merging, 1, seq)
+        merging.run()
+
+    assert [entry["rows"] for entry in read_manifest(tmp_path)] == [10, 10, 10]
+    assert rows_of(tmp_path) == [f"1.{seq}.{row}" for seq in range(15) for row in range(2)]
+
+
+def test_parts_of_two_boots_are_not_mixed(merging: Compaction, tmp_path: Path):
+    for boot in (1, 2):
+        for seq in range(PARTS):
+            seal(merging, boot, seq)
+    merging.run()
+
+    assert [(entry["boot"], entry["rows"]) for entry in read_manifest(tmp_path)] == [
+        (1, 2 * PARTS), (2, 2 * PARTS),
+    ]  # fmt: skip
+
+
+def test_a_merge_that_dies_before_the_manifest_says_so_changes_nothing(
+    merging: Compaction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for seq in range(PARTS):
+        seal(merging, 1, seq)
+    before = rows_of(tmp_path)
+
+    def die(name: str) -> None:
+        raise OSError(name)
+
+    monkeypatch.setattr(compaction, "failpoint", die)
+    with pytest.raises(OSError, match=r"recorder\.compacted"):
+        merging.run()
+    assert rows_of(tmp_path) == before
+    assert list((tmp_path / FOLDERS["fate"]).glob("merged-*"))
+
+    remove_leftovers(tmp_path)
+    assert not list((tmp_path / FOLDERS["fate"]).glob("merged-*"))
+    monkeypatch.undo()
+    merging.run()
+    assert rows_of(tmp_path) == before
+    assert len(read_manifest(tmp_path)) == 1
+
+
+def test_small_parts_stay_for_those_who_read_them(merging: Compaction, tmp_path: Path):
+    for seq in range(PARTS):
+        seal(merging, 1, seq)
+    merging.run()
+    merged = next((tmp_path / FOLDERS["fate"]).glob("merged-*"))
+
+    remove_replaced(tmp_path)
+    assert (tmp_path / FOLDERS["fate"] / "part-1-0.parquet").exists()
+
+    os.utime(merged, (0, time.time() - READERS_S - 1))
+    remove_replaced(tmp_path)
+    assert [path.name for path in (tmp_path / FOLDERS["fate"]).iterdir()] == [merged.name]
+    assert len(rows_of(tmp_path)) == 2 * PARTS
+
+
+def test_a_page_that_reads_meanwhile_sees_each_row_once(tmp_path: Path):
+    run = WrittenRun(tmp_path)
+    merging = Compaction(run_dir=tmp_path, manifest=LineFile(tmp_path / MANIFEST))
+    page = RolloutStore(tmp_path)
+    seen = []
+    for number in range(3 * PARTS):
+        run.seal("meta", [born(number, sample) for sample in range(2)])
+        merging.sealed(read_jsonl(tmp_path / MANIFEST)[-1])
+        merging.run()
+        if number % 7 == 0:
+            page.refresh()
+            seen.append((2 * (number + 1), rollouts_on(page)))
+    page.refresh()
+    late = RolloutStore(tmp_path)
+    late.refresh()
+
+    assert len(read_manifest(tmp_path)) < PARTS
+    assert all(sealed == shown for sealed, shown in seen)
+    assert rollouts_on(page) == rollouts_on(late) == 6 * PARTS
+
+
+def rollouts_on(page: RolloutStore) -> int:
+    with page.snapshot() as snapshot:
+        rows, different = snapshot.one("SELECT count(*), count(DISTINCT rollout_id) FROM rollouts")
+    assert rows == different
+    return rows
