@@ -21,7 +21,7 @@ from actors.recorder_rows import (
     token_rows,
 )
 from actors.token_reader import TokenReader, open_reader
-from configs.run_files import EVENTS, HISTORY, METRICS, STATE, VERDICTS, Fate
+from configs.run_files import EVENTS, HISTORY, METRICS, STATE, VERDICTS, Fate, newest_rollouts
 from configs.schema import RecorderConfig
 from verifiers.types import EvalSample, JudgedGroup, Problem
 
@@ -174,6 +174,15 @@ class Recorder:
         except OSError as error:
             self._warn(error)
         self._remember(line)
+
+    async def newest(self, count: int) -> list[dict[str, Any]]:
+        """Some of the rollouts that were sealed last, with their texts; none where they cannot be
+        read."""
+        try:
+            return await asyncio.to_thread(newest_rollouts, self._run_dir, count)
+        except (OSError, ValueError) as error:
+            logger.warning("the newest rollouts cannot be read back: %s", error)
+            return []
 
     async def flush(self) -> None:
         """Everything received so far is sealed and durable, unless the disk refuses."""

@@ -103,6 +103,9 @@ class Reports:
         }
         self._display.step({**row, "reasons": lease.reasons})
         self._tracker.step(row, lease.step + 1)
+        if self._tracker.is_table_due(lease.step + 1):
+            rollouts = await self._recorder.newest(self._config.wandb.rollouts)
+            self._tracker.table(rollouts, lease.step + 1)
         self._metrics.step(row, lease.reasons)
         rejected = {f"rejected_{reason}": count for reason, count in lease.reasons.items()}
         await self._recorder.step({**row, **rejected})

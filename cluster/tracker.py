@@ -4,7 +4,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,15 @@ logger = logging.getLogger(__name__)
 
 INIT_TIMEOUT_S = 60.0
 FINISH_TIMEOUT_S = 120.0
+
+TABLE = (
+    *("rollout_id", "problem_id", "first_version", "n_tokens", "budget"),
+    *("verdict", "accepted", "reason", "answer", "text"),
+)
+"""Columns of the table of rollouts, as the recorder names them."""
+
+CELL = 8_000
+"""Characters of a text in it."""
 
 
 class Tracker:
@@ -37,6 +46,15 @@ class Tracker:
         """The numbers of the row; a dict in it gives ``reasons/wrong``."""
         if self._run is not None:
             self._try("log to", lambda: self._run.log({**_scalars(row), "step": step}))
+
+    def is_table_due(self, step: int) -> bool:
+        config = self._config
+        return self._run is not None and config.rollouts > 0 and step % config.rollouts_every == 0
+
+    def table(self, rollouts: Sequence[Mapping[str, Any]], step: int) -> None:
+        """The texts as people read them beside the curves."""
+        if self._run is not None and rollouts:
+            self._try("log to", lambda: self._log_table(rollouts, step))
 
     def summary(self, values: Mapping[str, Any]) -> None:
         if self._run is not None:
@@ -75,6 +93,12 @@ class Tracker:
         # After a resume steps are repeated; wandb's own counter would refuse them.
         self._run.define_metric("*", step_metric="step")
 
+    def _log_table(self, rollouts: Sequence[Mapping[str, Any]], step: int) -> None:
+        import wandb  # noqa: PLC0415 - as above
+
+        rows = [[_cell(row.get(name)) for name in TABLE] for row in rollouts]
+        self._run.log({"rollouts": wandb.Table(columns=list(TABLE), data=rows), "step": step})
+
     def _run_id(self) -> str:
         path = self._run_dir / "wandb" / "run-id"
         if not path.exists():
@@ -94,6 +118,10 @@ class Tracker:
                 redact(str(error), secrets_of(os.environ)),
             )
             self._run = None
+
+
+def _cell(value: Any) -> Any:
+    return value[:CELL] if isinstance(value, str) else value
 
 
 def without_secrets(values: Mapping[str, Any]) -> dict[str, Any]:

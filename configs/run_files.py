@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 FORMAT = 1
@@ -217,6 +218,18 @@ def latest_rollouts(run_dir: str | Path) -> pa.Table:
     for name in fates.column_names:
         meta = meta.append_column(name, fates[name])
     return meta
+
+
+def newest_rollouts(run_dir: str | Path, count: int) -> list[dict[str, Any]]:
+    """Some of the rollouts that were sealed last and have a text, spread over their part."""
+    parts = {entry["kind"]: Path(run_dir) / entry["file"] for entry in read_manifest(run_dir)}
+    if not parts.keys() >= {"meta", "text"}:
+        return []
+    texts = _read_part(parts["text"]).to_pylist()
+    chosen = texts[:: max(1, -(-len(texts) // count))]
+    wanted = pc.field("rollout_id").isin([row["rollout_id"] for row in chosen])
+    meta = {row["rollout_id"]: row for row in _read_part(parts["meta"]).filter(wanted).to_pylist()}
+    return [meta[row["rollout_id"]] | row for row in chosen if row["rollout_id"] in meta]
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

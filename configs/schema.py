@@ -427,6 +427,12 @@ class WandbConfig(Section):
     group: str | None = None
     """Name that runs of one experiment share."""
 
+    rollouts: int = Field(default=8, ge=0)
+    """Rollouts in a table that is sent now and then, rejected ones among them. 0: none."""
+
+    rollouts_every: int = Field(default=10, gt=0)
+    """Steps between two such tables."""
+
 
 class ClusterConfig(Section):
     address: str | None = None

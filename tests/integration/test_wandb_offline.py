@@ -1,5 +1,6 @@
 """Real wandb without a network: what it writes, where, and that its failures are only warnings."""
 
+import json
 import logging
 import os
 import subprocess
@@ -26,6 +27,7 @@ from tests.integration.test_wandb_offline import RESOLVED
 tracker = Tracker(WandbConfig(mode="offline", project="p"), Path(sys.argv[1]), "my run", RESOLVED)
 tracker.start()
 tracker.step({"step": 1, "loss": 0.123456, "reasons": {"wrong": 2}, "note": "CANARY-2"}, step=41)
+tracker.table([{"rollout_id": "a", "n_tokens": 3, "text": "long " * 9000, "logp": 1}], step=41)
 tracker.summary({"accuracy": 0.625})
 tracker.close()
 """
@@ -75,6 +77,12 @@ def test_an_offline_run_is_a_folder_in_the_run_directory_and_a_resume_continues_
         assert b"0.123456" in record and b"reasons/wrong" in record and b"0.625" in record
         assert b"max_tokens" in record and b"my run" in record
         assert b"CANARY" not in record
+    tables = [json.loads(path.read_text()) for path in run_dir.glob("wandb/**/*.table.json")]
+    assert len(tables) == 2
+    for table in tables:
+        (row,) = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+        assert (row["rollout_id"], row["n_tokens"], row["verdict"]) == ("a", 3, None)
+        assert row["text"] == ("long " * 9000)[:8000] and "logp" not in row
     kept = [path.name for path in run_dir.rglob("*") if path.is_file()]
     assert not [name for name in kept if name.endswith((".py", ".patch"))]
 
@@ -137,6 +145,17 @@ def test_disabled_wandb_is_never_imported_and_writes_nothing(tmp_path: Path):
 
     assert (done.returncode, done.stderr) == (0, "")
     assert not (tmp_path / "run").exists()
+
+
+def test_tables_of_rollouts_come_every_so_many_steps_and_can_be_off():
+    some, none = (
+        Tracker(WandbConfig(rollouts=count, rollouts_every=5), Path(), "r", {}) for count in (8, 0)
+    )
+    assert not some.is_table_due(5)  # no run, nothing to send to
+    some._run = none._run = FakeRun()
+
+    assert [step for step in range(1, 12) if some.is_table_due(step)] == [5, 10]
+    assert not any(none.is_table_due(step) for step in range(1, 12))
 
 
 def test_a_key_named_like_a_secret_is_left_out_and_a_token_count_is_not(

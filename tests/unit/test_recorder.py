@@ -266,6 +266,22 @@ async def test_small_parts_are_merged_while_it_records(
     assert len(ids(tmp_path, "text")) == 10
 
 
+async def test_the_newest_rollouts_are_read_back_with_their_texts(tmp_path: Path):
+    recorder = await started(tmp_path)
+    assert await recorder.newest(3) == []
+    for ticket in range(3):
+        await recorder.rollouts(judged(ticket))
+    await recorder.flush()
+    await recorder.rollouts(judged(3))
+
+    newest = await recorder.newest(3)
+    await recorder.close()
+
+    assert [row["rollout_id"] for row in newest] == ["000000.0.0", "000001.0.0", "000002.0.0"]
+    texts = {row["rollout_id"]: row["text"] for row in read_table(tmp_path, "text").to_pylist()}
+    assert all(row["text"] == texts[row["rollout_id"]] and row["verdict"] for row in newest)
+
+
 async def test_rows_of_a_killed_recorder_are_recovered_exactly_once(tmp_path: Path):
     killed = await started(tmp_path)
     await killed.rollouts(judged(0))
