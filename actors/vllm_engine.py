@@ -282,8 +282,9 @@ class VllmEngine:
 
     def _launch(self) -> AsyncLLM:
         config, settings = self._config, self._settings
-        if settings.device == "cpu":
-            _prepare_cpu(config, settings.threads)
+        on_cpu = settings.device == "cpu"
+        if on_cpu:
+            _prepare_cpu(threads=settings.threads, in_process=config.tensor_parallel == 1)
         if settings.decodes:  # its second runner takes another kind of logits processor
             os.environ["VLLM_USE_V2_MODEL_RUNNER"] = "0"
         arguments = AsyncEngineArgs(
@@ -296,6 +297,7 @@ class VllmEngine:
             max_model_len=config.max_model_len,
             max_num_seqs=config.max_num_seqs,
             gpu_memory_utilization=config.gpu_memory_utilization,
+            kv_cache_memory_bytes=int(config.kv_cache_gib * 2**30) if on_cpu else None,
             tensor_parallel_size=config.tensor_parallel,
             distributed_executor_backend="uni" if config.tensor_parallel == 1 else "mp",
             enforce_eager=config.enforce_eager,
@@ -397,13 +399,13 @@ class _Load(StatLoggerBase):
     def log_engine_initialized(self) -> None: ...
 
 
-def _prepare_cpu(config: EngineConfig, threads: int) -> None:
-    os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(config.kv_cache_gib)
+def _prepare_cpu(*, threads: int, in_process: bool) -> None:
+    os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)  # it would count for more than the argument
     # OpenMP reads it when the child starts. vLLM's own thread binding exists only in an executor
     # with one more process, which costs one more import of torch and vLLM at the start.
     os.environ["OMP_NUM_THREADS"] = str(threads)
     os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
-    if config.tensor_parallel == 1:
+    if in_process:
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
 
 

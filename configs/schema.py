@@ -157,8 +157,9 @@ class EngineConfig(Section):
     max_num_seqs: int = Field(default=64, gt=0)
     """Sequences decoded at the same time."""
 
-    kv_cache_gib: int = Field(default=1, gt=0)
-    """KV cache on a CPU, in GiB. On a GPU ``gpu_memory_utilization`` decides."""
+    kv_cache_gib: float = Field(default=1.0, gt=0)
+    """KV cache on a CPU, in GiB; all of it is resident sooner or later. On a GPU
+    ``gpu_memory_utilization`` decides."""
 
     gpu_memory_utilization: float = Field(default=0.85, gt=0, le=1)
     """Share of a GPU's memory that an engine takes for weights and KV cache."""
