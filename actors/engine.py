@@ -57,6 +57,10 @@ class EngineStats:
     first_token_ms: float | None = None
     """From the beginning of its publication until these weights had written a token; None: they
     have not yet, or are those of the start."""
+    ttft_ms: float | None = None
+    """Median time from handing in a request to its first token, of late; None: none yet."""
+    itl_ms: float | None = None
+    """Median time between two tokens of a request, of late."""
     stalled_s: float = 0.0
     """How long it has computed nothing, though there was something to write and no swap."""
 

@@ -5,8 +5,10 @@ This process tokenises and collects; a child that vLLM starts schedules and comp
 
 import asyncio
 import os
+import statistics
 import time
-from collections.abc import Coroutine
+from collections import deque
+from collections.abc import Collection, Coroutine
 from dataclasses import asdict, dataclass, replace
 from itertools import count as count_up
 from typing import Any, Literal, TypeVar, cast
@@ -42,6 +44,9 @@ CALL_TIMEOUT_S = 300.0
 
 HEALTH_CHECK_S = 1.0
 """vLLM leaves calls unanswered when its child dies: how often to look while one is open."""
+
+LATE = 512
+"""So many latencies of single requests and tokens are what was of late."""
 
 ABORT_AGAIN_S = 0.05
 """An abort that comes before its request is forgotten: how soon to say it again."""
@@ -138,6 +143,8 @@ class VllmEngine:
             cached_tokens=self._load.cached_tokens,
             stalled_s=self._stalled_s(),
             first_token_ms=self._first_token_ms(),
+            ttft_ms=self._load.ttft_ms,
+            itl_ms=self._load.itl_ms,
         )
 
     def _first_token_ms(self) -> float | None:
@@ -373,6 +380,8 @@ class _Load(StatLoggerBase):
         self.first_token_us: int | None = None
         """When the weights that serve had first written a token."""
         self._version = 0
+        self._first_token_s: deque[float] = deque(maxlen=LATE)
+        self._between_tokens_s: deque[float] = deque(maxlen=LATE)
 
     def attach(self, vllm_config: Any, engine_index: int = 0) -> "_Load":
         return self
@@ -395,8 +404,22 @@ class _Load(StatLoggerBase):
             self.cached_tokens += scheduler_stats.prefix_cache_stats.hits
         if iteration_stats is not None:
             self.preemptions += iteration_stats.num_preempted_reqs
+            self._first_token_s.extend(iteration_stats.time_to_first_tokens_iter)
+            self._between_tokens_s.extend(iteration_stats.inter_token_latencies_iter)
+
+    @property
+    def ttft_ms(self) -> float | None:
+        return _median_ms(self._first_token_s)
+
+    @property
+    def itl_ms(self) -> float | None:
+        return _median_ms(self._between_tokens_s)
 
     def log_engine_initialized(self) -> None: ...
+
+
+def _median_ms(seconds: Collection[float]) -> float | None:
+    return 1e3 * statistics.median(seconds) if seconds else None
 
 
 def _prepare_cpu(*, threads: int, in_process: bool) -> None:

@@ -182,6 +182,8 @@ def engine_row(
         "prompt_tokens": tokens // 4,
         "cached_tokens": tokens // 5,
         "first_token_ms": 1840.0,
+        "ttft_ms": 210.0,
+        "itl_ms": 31.0,
         "stalled_s": 0.0,
         "silent_s": 0.4,
     }

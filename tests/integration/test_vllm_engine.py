@@ -483,6 +483,17 @@ async def test_a_delta_is_applied_under_requests_in_flight(world):
     assert first_token_ms >= 1000 * (report.prepare_s + report.stall_s) * 0.9
 
 
+async def test_it_says_how_long_first_tokens_and_further_ones_take(world):
+    began = time.monotonic()
+    await world.engine.sample((5, 6), sampling(50))
+    took_ms = 1000 * (time.monotonic() - began)
+
+    stats = await world.engine.stats()
+
+    assert stats.ttft_ms is not None and stats.itl_ms is not None
+    assert 0 < stats.itl_ms < took_ms and 0 < stats.ttft_ms
+
+
 async def test_a_delta_that_is_damaged_or_for_another_base_leaves_the_engine_as_it_was(world):
     weights = changed(world, world.published(1, version=4))
     delta = Path(weights.files[1].path)
