@@ -491,7 +491,7 @@ async def test_it_says_how_long_first_tokens_and_further_ones_take(world):
     stats = await world.engine.stats()
 
     assert stats.ttft_ms is not None and stats.itl_ms is not None
-    assert 0 < stats.itl_ms < took_ms and 0 < stats.ttft_ms
+    assert 0 < stats.itl_ms < took_ms and stats.ttft_ms > 0
 
 
 async def test_a_delta_that_is_damaged_or_for_another_base_leaves_the_engine_as_it_was(world):
