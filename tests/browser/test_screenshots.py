@@ -2,16 +2,27 @@
 
 import io
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from tests.browser.conftest import OpenPage
+from tests.browser.conftest import OpenPage, Server, make_demo, serving
 from tests.browser.test_shell import VIEWS, settled
 
 ON_A_PHONE = ("overview", "health")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Two runs, so that there is something to compare; the second is the longer one."""
+    folder = tmp_path_factory.mktemp("runs")
+    first = make_demo(folder / "length-120")
+    second = make_demo(folder / "length-95", "--seed", "1", rollouts=30_000)
+    with serving(first, second) as running:
+        yield running
 
 
 @pytest.fixture
