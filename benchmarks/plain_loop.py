@@ -94,7 +94,7 @@ def math_verify_says(answer: str, response: str) -> bool:
 def started_engine(job: Job) -> LLM:
     return LLM(
         job.model_dir,
-        dtype=job.engine_dtype,
+        dtype=getattr(torch, job.engine_dtype),
         max_model_len=job.max_model_len,
         max_num_seqs=job.max_num_seqs,
         enforce_eager=True,

@@ -1,11 +1,11 @@
 """The whole loop, the same work on every side: Laconic beside what one would use instead.
 
     python -m benchmarks.whole_loop [tiny|smollm2] [key=value …] [--model FOLDER] [--rounds 5]
-        [--steps 15] [--sides async,exact,…] [--trl FOLDER] [--json FILE]
+        [--steps 15] [--lag 1] [--sides async,exact,…] [--trl FOLDER] [--json FILE]
 
 Sides, each a command of its own, in turns:
 
-    async        laconic train PRESET, figures from its run directory
+    async        laconic train PRESET with max_lag=1, or --lag; figures from its run directory
     exact        the same with max_lag=0
     plain 1, 2   benchmarks.plain_loop with one and with two threads
     trl          benchmarks.trl_loop, two threads; --trl: what `pip install --target` wrote to
@@ -50,7 +50,7 @@ LAST = 4
 """Steps at the end that are looked at alone: by then the model is concise."""
 
 SIDES = ("async", "exact", "plain 1", "plain 2", "trl", "published")
-LAGS = {"async": 1, "exact": 0}
+OURS = ("async", "exact")
 DECIMALS = 4
 TRL_FOLDER = "LACONIC_TRL"
 
@@ -109,12 +109,13 @@ class Bench:
     train: str
     trl: Path | None
     warm: int
+    lag: int
 
 
 def run_side(bench: Bench, side: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         job = Job.of(bench.config, bench.model_dir, bench.train, Path(folder) / "rows.jsonl")
-        if side in LAGS:
+        if side in OURS:
             command, read = _laconic(bench, side, Path(folder))
         else:
             command, read = _other(side, job)
@@ -145,7 +146,7 @@ def memory_by_name(peaks: Peaks, run_dir: Path) -> dict[str, float]:
 def _laconic(bench: Bench, side: str, folder: Path) -> tuple[list[str], Callable[[float], Seen]]:
     command = [
         sys.executable, str(ROOT / "laconic_cli.py"), "train", bench.preset, *bench.settings,
-        f"max_lag={LAGS[side]}", f"runs_dir={folder}", "name=run",
+        f"max_lag={bench.lag if side == 'async' else 0}", f"runs_dir={folder}", "name=run",
     ]  # fmt: skip
 
     def read(began: float) -> Seen:
@@ -184,7 +185,7 @@ def _other(side: str, job: Job) -> tuple[list[str], Callable[[float], Seen]]:
 
 def _environment(side: str, bench: Bench) -> dict[str, str]:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
-    if side in LAGS:
+    if side in OURS:
         return environment
     threads = "1" if side == "plain 1" else "2"
     # As in Laconic's processes: huge pages for tensors, vLLM in the process that learns.
@@ -240,7 +241,7 @@ def summary(found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     }
     ratios: dict[str, dict[str, float]] = {}
     plain = best_plain(found)
-    for ours in (side for side in LAGS if side in found):
+    for ours in (side for side in OURS if side in found):
         for other in (*((plain,) if plain else ()), "trl", "published"):
             if other not in found:
                 continue
@@ -266,7 +267,9 @@ def key_of(side: str) -> str:
 def spread(values: Sequence[float]) -> dict[str, float]:
     """Median and quartiles."""
     low, middle, high = (
-        statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+        statistics.quantiles(values, n=4, method="inclusive")
+        if len(values) > 1
+        else [values[0]] * 3
     )
     named = {"median": middle, "q1": low, "q3": high}
     return {name: round(value, DECIMALS) for name, value in named.items()}
@@ -322,6 +325,7 @@ def prepare(given: argparse.Namespace) -> Bench:
         train=str(made) if made.is_file() else train,
         trl=given.trl,
         warm=given.warm,
+        lag=given.lag,
     )
 
 
@@ -340,6 +344,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=15)
     parser.add_argument("--warm", type=int, default=3, help="steps before the clock starts")
+    parser.add_argument("--lag", type=int, default=1, help="max_lag of the asynchronous side")
     parser.add_argument("--sides", help="some of them; none: all that can run here")
     parser.add_argument(
         "--trl",
@@ -356,7 +361,8 @@ def main() -> None:
         parser.error(f"--steps must be more than --warm and than {LAST}, and --warm at least 1")
     bench = prepare(given)
     found = compare(bench, sides, given.rounds)
-    result = {**summary(found), "settings": bench.settings, "rounds": given.rounds, "runs": found}
+    result = {**summary(found), "settings": bench.settings, "lag": given.lag}
+    result |= {"rounds": given.rounds, "runs": found}
     print("\n".join(lines(result)))
     if given.json is not None:
         given.json.write_text(json.dumps(result, indent=1))

@@ -53,7 +53,8 @@ def gradient(network: LlamaForCausalLM) -> torch.Tensor:
 def plainly(network: LlamaForCausalLM, rows: list[Row], weights: list[float]) -> torch.Tensor:
     for (ids, prompt), weight in zip(rows, weights, strict=True):
         logp = network(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
-        loss = -sum(logp[place - 1, ids[place]] for place in range(prompt, len(ids)))
+        places = torch.arange(prompt, len(ids))
+        loss = -logp[places - 1, torch.tensor(ids)[places]].sum()
         (weight * loss).backward()
     return gradient(network)
 
