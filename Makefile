@@ -4,7 +4,9 @@ PYTHON_IN_VENV := .venv/bin/python
 TWO_AT_A_TIME := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 export TORCH_EXTENSIONS_DIR := $(CURDIR)/.venv/torch_extensions
 
-.PHONY: setup demo test long check lint fast faults audit format docs page lock clean
+NAME ?=
+
+.PHONY: setup demo test long bench check lint fast faults audit format docs page lock clean
 
 setup: ## the virtual environment, with every package of requirements/$(EXTRA).lock
 	@requirements/setup.sh $(EXTRA)
@@ -18,6 +20,9 @@ test: setup ## everything, on real parts; two files at a time but for what is se
 
 long: setup ## the tests that take minutes each and prove what shorter ones cannot
 	@$(PYTHON_IN_VENV) -m pytest -m long
+
+bench: setup ## short benchmarks against the kept results, within an hour; NAME=whole_loop: that one
+	@$(PYTHON_IN_VENV) -m benchmarks $(NAME)
 
 fast: setup ## tests of logic only: no Ray, no engine
 	@$(PYTHON_IN_VENV) -m pytest -q $(TWO_AT_A_TIME) tests/unit

@@ -63,6 +63,8 @@ class EngineStats:
     """Median time between two tokens of a request, of late."""
     stalled_s: float = 0.0
     """How long it has computed nothing, though there was something to write and no swap."""
+    began_us: int | None = None
+    """When it had written its first token of all."""
 
 
 class Engine(Protocol):

@@ -145,6 +145,7 @@ class VllmEngine:
             first_token_ms=self._first_token_ms(),
             ttft_ms=self._load.ttft_ms,
             itl_ms=self._load.itl_ms,
+            began_us=self._load.began_us,
         )
 
     def _first_token_ms(self) -> float | None:
@@ -379,6 +380,7 @@ class _Load(StatLoggerBase):
         self.heard = time.monotonic()
         self.first_token_us: int | None = None
         """When the weights that serve had first written a token."""
+        self.began_us: int | None = None
         self._version = 0
         self._first_token_s: deque[float] = deque(maxlen=LATE)
         self._between_tokens_s: deque[float] = deque(maxlen=LATE)
@@ -397,6 +399,7 @@ class _Load(StatLoggerBase):
         self.heard = time.monotonic()
         if self.first_token_us is None and iteration_stats is not None:
             self.first_token_us = _now_us() if iteration_stats.num_generation_tokens else None
+            self.began_us = self.began_us or self.first_token_us
         if scheduler_stats is not None:
             self.running = scheduler_stats.num_running_reqs
             self.kv_use = scheduler_stats.kv_cache_usage

@@ -1,6 +1,6 @@
 """How long training stands still for a checkpoint.
 
-    python -m benchmarks.checkpoint [--rounds 3]
+    python -m benchmarks.checkpoint [--rounds 3] [--json FILE]
 
 One rank with a model of SmolLM2-135M's shape and random weights. Two ways take turns: written from
 a copy while the next step is taken (``checkpoint.background``), and written at once. A stall is the
@@ -10,6 +10,7 @@ timed. Medians.
 
 import argparse
 import asyncio
+import json
 import statistics
 import tempfile
 import time
@@ -60,15 +61,19 @@ async def measure(folder: Path, rounds: int) -> dict[str, dict[str, list[float]]
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         in_process("make", Path(folder) / "model", SHAPE)
-        times = asyncio.run(measure(Path(folder), rounds))
+        times = asyncio.run(measure(Path(folder), given.rounds))
     for way, measured in times.items():
         medians = ", ".join(f"{k} {statistics.median(v):.2f} s" for k, v in measured.items())
         print(f"{way:18} {medians}")
     quick, slow = (statistics.median(times[way]["stall"]) for way in WAYS)
     print(f"stall at once / in the background: {slow / quick:.1f}")
+    if given.json is not None:
+        ratios = {"stall_at_once_over_background": slow / quick}
+        given.json.write_text(json.dumps({"figures": times, "ratios": ratios}, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How many rollouts a second the coordinator can bear: the real queue, ledger and durable log.
 
-    python -m benchmarks.coordinator [--seconds 60] [--tokens 200] [--folder DIR] [--json]
+    python -m benchmarks.coordinator [--seconds 60] [--tokens 200] [--folder DIR] [--json FILE]
 
 Stand-ins write and learn in no time, so what is measured is issue, settle, lease, payload,
 acknowledgement and commit, each on disk (fsync) before anybody is told. Groups of 8 rollouts, of
@@ -183,16 +183,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--tokens", type=int, default=200, help="mean of a response")
     parser.add_argument("--folder", help="where the log is written; else a temporary one")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         load = asyncio.run(measure(folder, arguments.seconds, arguments.tokens))
-    if arguments.json:
+    if arguments.json is not None:
         found = {name: getattr(load, name) for name in Load.__dataclass_fields__}
         found |= {"rollouts_per_s": load.rollouts_per_s, "passes": load.passes}
         found |= {"rollouts_per_core_s": load.rollouts_per_core_s}
-        print(json.dumps(found))
-        return
+        ratios = {"memory_first_over_last": load.rss_mib[0] / load.rss_mib[-1]}
+        arguments.json.write_text(json.dumps({"figures": found, "ratios": ratios}, indent=1))
     marks = " ".join(f"{mib:.0f}" for mib in load.rss_mib)
     print(
         f"{load.rollouts_per_s:,.0f} rollouts/s ({load.rollouts:,} in {load.seconds:.0f} s, "

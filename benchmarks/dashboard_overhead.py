@@ -161,7 +161,7 @@ async def record(rollouts: int, tokens: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", type=Path)
     kinds = parser.add_subparsers(dest="kind", required=True)
     runs = kinds.add_parser("runs")
     runs.add_argument("settings", nargs="*")
@@ -187,7 +187,10 @@ def main() -> None:
             f"watched over alone: {each}; median {found['median']:.3f} (limit {LIMIT}); "
             f"the page answered {answers} times; load {os.getloadavg()[0]:.1f}"
         )
-    print(json.dumps(found) if given.json else line)
+    print(line)
+    if given.json is not None:
+        ratios = {"alone_over_watched": 1 / found["median"]} if "median" in found else {}
+        given.json.write_text(json.dumps({"figures": found, "ratios": ratios}, indent=1))
     if not found.get("passed", True):
         sys.exit(1)
 

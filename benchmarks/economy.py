@@ -285,7 +285,8 @@ def main() -> None:
         parser.error("--beyond makes chains, which are for --model tiny")
     rows = asyncio.run(measure_all(options))
     if options.json is not None:
-        options.json.write_text(json.dumps(rows, indent=1))
+        ratios = {row["arm"]: 1 / row["ratio"] for row in rows if row["claims_exact"]}
+        options.json.write_text(json.dumps({"figures": rows, "ratios": ratios}, indent=1))
 
 
 if __name__ == "__main__":

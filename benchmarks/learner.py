@@ -1,6 +1,6 @@
 """One optimizer step, each way of doing it.
 
-    python -m benchmarks.learner [--rounds 3] [--model FOLDER] [--trl]
+    python -m benchmarks.learner [--rounds 3] [--model FOLDER] [--trl] [--json FILE]
 
 Sides take turns, each in a process of its own, on the same rollouts of a model of SmolLM2-135M's
 shape: groups of four with a shared prompt, mean length 0.6 of the longest. tokens/s are tokens of
@@ -345,7 +345,7 @@ def _in_process(*arguments: str) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def compare(model_dir: str, rounds: int, with_trl: bool) -> None:
+def compare(model_dir: str, rounds: int, with_trl: bool) -> dict[str, Any]:
     sides = [*SIDES, LACONIC, *((TRL, TRL_PACKED) if with_trl else ())]
     seen: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
     for _ in range(rounds):
@@ -362,6 +362,12 @@ def compare(model_dir: str, rounds: int, with_trl: bool) -> None:
     share = chunked / whole
     print(f"loss of {PACK} tokens: {whole:.0f} MiB whole, {chunked:.0f} chunked, {share:.2f} x")
     print(f"relative difference of gradients: {gradient_difference():.1e}")
+    ratios = {f"{s}: tokens/s over padded rows": rates[s] / rates["padded rows"] for s in sides}
+    ratios |= {f"{LACONIC} over {s}": rates[LACONIC] / rates[s] for s in sides if "TRL" in s}
+    return {
+        "figures": {"tokens_per_s": rates, "peak_mib": peaks, "loss_mib": [whole, chunked]},
+        "ratios": ratios | {"loss memory whole over chunked": whole / chunked},
+    }
 
 
 def main() -> None:
@@ -369,6 +375,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--model", help="a folder; none: made, with random weights")
     parser.add_argument("--trl", action="store_true")
+    parser.add_argument("--json", type=Path)
     parser.add_argument("--side", help=argparse.SUPPRESS)
     parser.add_argument("--loss-memory", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -380,11 +387,12 @@ def main() -> None:
         print(json.dumps(run_laconic(arguments.model)))
     elif arguments.side:
         print(json.dumps(run_side(arguments.side, arguments.model)))
-    elif arguments.model:
-        compare(arguments.model, arguments.rounds, arguments.trl)
     else:
         with tempfile.TemporaryDirectory() as folder:
-            compare(made_model(Path(folder), LAYERS), arguments.rounds, arguments.trl)
+            model = arguments.model or made_model(Path(folder), LAYERS)
+            found = compare(model, arguments.rounds, arguments.trl)
+        if arguments.json is not None:
+            arguments.json.write_text(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The estimate of ``--dry-run`` against what a learner rank really takes.
 
-    python -m benchmarks.memory
+    python -m benchmarks.memory [--only TEXT] [--json FILE]
 
 One process for each setting: two optimizer steps, a publication, a checkpoint, a step before any of
 its files is written, and the largest memory it ever had. The model has SmolLM2-135M's shape and
@@ -174,17 +174,22 @@ def in_process(job: str, model_dir: Path, case: dict[str, Any]) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def compare() -> None:
+def compare(only: str) -> dict[str, dict[str, float]]:
+    found = {}
     print(f"{'':24} {'estimate':>8} {'measured':>8}  ratio   MiB of one rank on a CPU")
     with tempfile.TemporaryDirectory() as folder:
         model_dir = Path(folder) / "model"
         in_process("make", model_dir, SHAPE)
         for name, learner in SETTINGS.items():
+            if only not in name:
+                continue
             guess = in_process("estimate", model_dir, {"learner": learner})
             peak = in_process("train", model_dir, {"learner": learner})
             ratio = guess.pop("total") / peak
+            found[name] = {"estimate_mib": ratio * peak, "measured_mib": peak, "ratio": ratio}
             parts = ", ".join(f"{part} {mib:.0f}" for part, mib in guess.items() if mib)
             print(f"{name:24} {ratio * peak:8.0f} {peak:8.0f}  {ratio:5.2f}   {parts}", flush=True)
+    return found
 
 
 def main() -> None:
@@ -192,6 +197,8 @@ def main() -> None:
     parser.add_argument("job", nargs="?", choices=["make", "estimate", "train"])
     parser.add_argument("model", nargs="?", type=Path)
     parser.add_argument("case", nargs="?", type=json.loads)
+    parser.add_argument("--only", default="", help="settings with this in their name")
+    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     if arguments.job == "make":
         print(json.dumps(make(arguments.model, arguments.case)))
@@ -200,7 +207,10 @@ def main() -> None:
     elif arguments.job == "train":
         print(json.dumps(asyncio.run(train(arguments.model, arguments.case))))
     else:
-        compare()
+        found = compare(arguments.only)
+        if arguments.json is not None:
+            ratios = {n: min(row["ratio"], 1 / row["ratio"]) for n, row in found.items()}
+            arguments.json.write_text(json.dumps({"figures": found, "ratios": ratios}, indent=1))
 
 
 if __name__ == "__main__":

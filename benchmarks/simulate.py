@@ -1,6 +1,6 @@
 """Clusters of up to ten thousand GPUs, in virtual time: does the coordinator keep them busy?
 
-    python -m benchmarks.simulate [--gpus 126x8] [--ranks 8] [--slots 32] [--steps 12] [--json]
+    python -m benchmarks.simulate [--gpus 126x8] [--ranks 8] [--slots 32] [--steps 12] [--json FILE]
     python -m benchmarks.simulate --sweep
 
 What runs is the real planner, the real loop, the real queue with its log, and the real admission of
@@ -25,6 +25,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from actors.admission import Admission
@@ -408,7 +409,7 @@ def main() -> None:
         "--waves", type=float, default=1.0, help="a batch, as a multiple of all slots"
     )
     parser.add_argument("--sweep", action="store_true", help="100 to 10,000 GPUs")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     shapes = SWEEP if arguments.sweep else ((arguments.gpus, arguments.ranks),)
     one = partial(
@@ -420,10 +421,11 @@ def main() -> None:
         world=World(),
     )
     found = [one(shape, ranks) for shape, ranks in shapes]
-    if arguments.json:
-        print(json.dumps([asdict(seen) for seen in found]))
-    else:
-        print("\n".join(lines(found)))
+    print("\n".join(lines(found)))
+    if arguments.json is not None:
+        ratios = {f"engine_use_{one.gpus}": one.engine_use for one in found}
+        rows = [asdict(one) for one in found]
+        arguments.json.write_text(json.dumps({"figures": rows, "ratios": ratios}, indent=1))
 
 
 if __name__ == "__main__":

@@ -342,7 +342,10 @@ def main() -> None:
     else:
         found = compare(given.publications)
         if given.json:
-            given.json.write_text(json.dumps(found, indent=1))
+            ratios = {f"smaller_at_{rate:g}": found[f"lr {rate:g}"]["ratio"] for rate in RATES}
+            for side in SIDES:
+                ratios[f"{side}: first token over stall"] = 1 / found[side]["stall_share"]
+            given.json.write_text(json.dumps({"figures": found, "ratios": ratios}, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Verdicts a second: the pool with one and two processes beside a plain math-verify loop.
 
-    python -m benchmarks.verdicts [--answers FILE.jsonl] [--rounds 5]
+    python -m benchmarks.verdicts [--answers FILE.jsonl] [--rounds 5] [--json FILE]
 
 All sides judge the same 2,000 answers, in turns, and medians are compared. Half of the answers are
 such that only the parser can tell; plain integers and answers that are the reference letter by
@@ -32,14 +32,24 @@ def main() -> None:
     parser.add_argument("--answers", type=Path, help="JSONL with answer and response")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--poison", action="store_true")
+    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     pairs = _read(arguments.answers) if arguments.answers else made_answers()
     if arguments.poison:
         _poison(pairs)
         return
     hard = [pair for pair in pairs if _needs_parser(pair)]
-    _compare("all", pairs, arguments.rounds)
-    _compare("only the parser can tell", hard, arguments.rounds)
+    everything = _compare("all", pairs, arguments.rounds)
+    parsed = _compare("only the parser can tell", hard, arguments.rounds)
+    if arguments.json is not None:
+        found = {"figures": {"all": everything, "parsed": parsed}, "ratios": {}}
+        for name, rates in found["figures"].items():
+            loop, one, two = rates.values()
+            found["ratios"] |= {
+                f"{name}_one_over_loop": one / loop,
+                f"{name}_two_over_one": two / one,
+            }
+        arguments.json.write_text(json.dumps(found, indent=1))
 
 
 def made_answers(count: int = NUM_ANSWERS, seed: int = 0) -> list[Pair]:
@@ -57,8 +67,9 @@ def made_answers(count: int = NUM_ANSWERS, seed: int = 0) -> list[Pair]:
     return [(gold, rf"Thus it is \boxed{{{given}}}.") for gold, given in pairs[:count]]
 
 
-def _compare(name: str, pairs: Sequence[Pair], rounds: int) -> None:
-    """A fresh pool for every round: a verdict that is remembered costs nothing."""
+def _compare(name: str, pairs: Sequence[Pair], rounds: int) -> dict[str, float]:
+    """Verdicts a second of each side. A fresh pool for every round: a verdict that is remembered
+    costs nothing."""
     sides: dict[str, Callable[[], float]] = {
         "math-verify loop": lambda: _serial_seconds(pairs),
         "pool, 1 process": lambda: _pool_seconds(pairs, 1),
@@ -74,6 +85,7 @@ def _compare(name: str, pairs: Sequence[Pair], rounds: int) -> None:
     for side, seconds in median.items():
         print(f"  {side:18} {len(pairs) / seconds:8.0f} verdicts/s  {seconds:6.2f} s")
     print(f"  two processes over one: {one / two:.2f}; one over the loop: {one / loop - 1:+.1%}")
+    return {side: len(pairs) / seconds for side, seconds in median.items()}
 
 
 def _serial_seconds(pairs: Sequence[Pair]) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 from cluster.enough import wait_for_room
 from cluster.live import Display, open_live
 from cluster.nodes import Layout, Resources
+from cluster.phases import Phases
 from cluster.plan import Plan, fit, make_plan, with_types
 from cluster.prepare import needed_bytes, prepare
 from cluster.ray_session import (
@@ -30,6 +31,8 @@ def launch(
 ) -> tuple[dict[str, Any], Path]:
     """Train and return the summary and the run's folder. The folder appears when all is checked.
     ``sources``: of ``configs.load``."""
+    phases = Phases()
+    phases.done("imports")
     run_dir = locate(config, preset, resume=resume)
     if resume:
         run_dir.hold()
@@ -44,12 +47,14 @@ def launch(
         display.note(prepared.summary)
         require_free_port(config)
         require_space(run_dir.path, needed_bytes(config, prepared.model_dir))
+        phases.done("prepared")
         try:
             display.progress("starting", "Ray")
             connect(config)
             plan, layout = _find_room(config, display)
             run_dir.create(config, preset, prepared.fingerprints, sources)
             display.note(f"run directory: {run_dir.path}")
+            phases.done("ray")
             job = Job(
                 config=with_types(config, plan.device, has_bfloat16=computes_bfloat16()),
                 plan=plan,
@@ -57,6 +62,7 @@ def launch(
                 run_dir=run_dir,
                 prepared=prepared,
                 display=display,
+                phases=phases,
             )
             return asyncio.run(train(job)), run_dir.path
         finally:

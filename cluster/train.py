@@ -22,6 +22,7 @@ from cluster.metrics import Metrics
 from cluster.neighbours import LearnerLost
 from cluster.nodes import Layout
 from cluster.page import Page, is_wanted
+from cluster.phases import Phases
 from cluster.plan import Plan
 from cluster.prepare import Prepared
 from cluster.ray_session import registered
@@ -48,6 +49,7 @@ class Job:
     run_dir: RunDir
     prepared: Prepared
     display: Display
+    phases: Phases
 
 
 async def train(job: Job) -> dict[str, Any]:
@@ -196,12 +198,17 @@ class Run:
         self._job.display.progress("starting", "engines, learner and judges")
         boot = await within(actors.recorder.start(), limit, "the recorder")
         await actors.recorder.problems(self._heldout)
+        phases = self._job.phases
+        phases.done("recorder")
         started: list[Any] = await within(
             asyncio.gather(
-                actors.queue.open(start),
-                actors.judges.start(),
-                self._learner.start(self._config.steps),
-                *(self._named("engine", generator.start()) for generator in actors.generators),
+                phases.of("queue", actors.queue.open(start)),
+                phases.of("judges", actors.judges.start()),
+                phases.of("learner", self._learner.start(self._config.steps)),
+                *(
+                    phases.of("engines", self._named("engine", generator.start()))
+                    for generator in actors.generators
+                ),
             ),
             limit,
             "engines, learner and judges to start",
@@ -214,6 +221,7 @@ class Run:
             parameters=started[2].num_parameters,
             reissued=len(opened.unsettled),
             processes={"driver": os.getpid(), **await processes(actors.parts)},
+            phases=phases.done_us,
         )
         return opened
 
