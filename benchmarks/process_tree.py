@@ -8,8 +8,8 @@ from pathlib import Path
 
 import psutil
 
-RSS_EVERY_S = 1.0
-PSS_EVERY_S = 5.0
+RSS_EVERY_S = 2.0
+PSS_EVERY_S = 10.0
 """The kernel walks every page for it: seldom, so as not to slow down what is measured."""
 
 

@@ -135,7 +135,7 @@ def main() -> None:
     parser.add_argument("settings", nargs="*", help="key=value")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()
     result = compare(given.preset, given.settings, given.rounds)
     print("\n".join(lines(result)))
     if given.json is not None:

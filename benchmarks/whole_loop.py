@@ -353,7 +353,7 @@ def main() -> None:
         help=f"folder that trl was installed into; or the variable {TRL_FOLDER}",
     )
     parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()
     sides = given.sides.split(",") if given.sides else _sides(given.trl)
     if unknown := set(sides) - set(SIDES):
         parser.error(f"no side is called {min(unknown)!r}: there are {', '.join(SIDES)}")

@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmarks import process_tree
 from benchmarks.loop_job import Job, Log
 from benchmarks.process_tree import MemoryWatch
 from benchmarks.startup import TITLES, phases
@@ -146,12 +147,16 @@ def test_a_sides_rows_add_its_tokens_up(tmp_path: Path):
 
 
 @pytest.mark.filterwarnings("error")
-def test_memory_is_that_of_all_descendants_even_when_their_parent_ended():
+def test_memory_is_that_of_all_descendants_even_when_their_parent_ended(
+    monkeypatch: pytest.MonkeyPatch,
+):
     """A child takes 100 MiB; its parent, which is the one that was started, ends before it."""
-    child = "import time; x = b'1' * (100 << 20); time.sleep(4)"
+    monkeypatch.setattr(process_tree, "RSS_EVERY_S", 0.5)
+    monkeypatch.setattr(process_tree, "PSS_EVERY_S", 1.0)
+    child = "import time; x = b'1' * (100 << 20); time.sleep(6)"
     parent = (
         "import subprocess, sys, time; "
-        f"subprocess.Popen([sys.executable, '-c', {child!r}]); time.sleep(2.5)"
+        f"subprocess.Popen([sys.executable, '-c', {child!r}]); time.sleep(4)"
     )
     process = subprocess.Popen([sys.executable, "-c", parent])
     with MemoryWatch(process.pid) as peaks:
