@@ -16,7 +16,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -30,7 +30,7 @@ from actors.ticket_rows import Record, encode_ticket
 from configs.errors import LeaseLost
 from configs.run_files import Fate
 from configs.schema import RunConfig
-from verifiers.types import Lease, Rollout, Settlement, Ticket
+from verifiers.types import Lease, Rollout, Room, Settlement, Ticket
 
 logger = logging.getLogger(__name__)
 
@@ -153,23 +153,33 @@ class ReplayQueue:
     async def num_issued(self) -> int:
         return self._ledger.num_issued
 
-    async def room(self, number: int) -> int:
-        """Wait until ticket ``number`` may go out; returns the version that the engines hold."""
+    async def room(self, number: int) -> Room:
+        """Wait until ticket ``number`` may go out."""
         async with self._changed:
             # Behind it stand a step, a publication and a swap, with a deadline each that says more.
             room = f"room for ticket {number}"
             await self._wait(lambda: number < self._limit(), room, deadlines=4)
-            return self._version
+            return Room(version=self._version, below=self._limit())
 
     async def issue(self, ticket: Ticket) -> int | None:
         """Note that the ticket goes out, with all that was decided about it. Returns which attempt
         at it this is; None: it is settled already."""
+        return (await self.issue_all([ticket]))[0]
+
+    async def issue_all(self, tickets: Sequence[Ticket]) -> list[int | None]:
+        """The same for several, no two of one number, with one wait for the disk.
+
+        A process that dies meanwhile may leave the first of them in its log; nobody was told, so
+        they are tickets that are out like any other, and whoever asks again gets a next attempt.
+        """
         async with self._changed:
-            attempt = self._ledger.next_attempt(ticket.number)
-            if attempt is not None:
-                record = encode_ticket(replace(ticket, attempt=attempt))
-                await self._write(record | {"version": self._version, "at_us": _now_us()})
-        return attempt
+            attempts = [self._ledger.next_attempt(ticket.number) for ticket in tickets]
+            stamp = {"version": self._version, "at_us": _now_us()}
+            pairs = zip(tickets, attempts, strict=True)
+            going = [replace(one, attempt=attempt) for one, attempt in pairs if attempt is not None]
+            assert len({ticket.number for ticket in going}) == len(going), "each has one attempt"
+            await self._write(*(encode_ticket(ticket) | stamp for ticket in going))
+        return attempts
 
     async def end_of_data(self, number: int) -> None:
         """No ticket from ``number`` on will ever come; a last step may be short."""

@@ -158,8 +158,8 @@ async def measure(arm: Arm, config: RunConfig, source: PromptSource, engine: Eng
 
 
 async def _issued(curriculum: Curriculum, queue: ReplayQueue, number: int) -> Ticket:
-    version = await queue.room(number)
-    ticket = curriculum.draw(number, version)
+    room = await queue.room(number)
+    ticket = curriculum.draw(number, room.version)
     assert ticket is not None, "the data begins again and again"
     attempt = await queue.issue(ticket)
     assert attempt is not None

@@ -307,7 +307,7 @@ class Fleet:
         slots = asyncio.Semaphore(max(2, round(2 * per_engine)))
         while True:
             await slots.acquire()
-            ticket = await self._desk.tickets.get()
+            ticket = await self._desk.tickets.get(len(member.tickets))
             member.tickets[ticket.number] = ticket
             if self._failures[ticket.number] > 1:
                 await self._alone(member, ticket)
@@ -393,9 +393,8 @@ class Fleet:
             await self._give_up(ticket, why)
             return
         attempt = await self._desk.issue(ticket)
-        if attempt is not None and self._lives is not None:
-            again = self._desk.tickets.put(replace(ticket, attempt=attempt))
-            self._lives.create_task(again)  # the one who failed may be the one to take it
+        if attempt is not None:
+            self._desk.tickets.put(replace(ticket, attempt=attempt))
 
     async def _give_up(self, ticket: Ticket, why: str) -> None:
         problem, limit = ticket.problem.id, self._config.cluster.max_dead_letters

@@ -9,7 +9,8 @@ This process only says *when*. Tokens go from generator to judge to queue to lea
 from learner to generators, without passing through here.
 
     loop       waits for                                   is released by
-    feed       room at the gate of the queue               a lease taken, a version published
+    feed       an engine that wants a ticket;              generate;
+               room at the gate of the queue               a lease taken, a version published
     generate   a ticket; a free slot of its engine         feed; a group settled
     learn      groups settled, in ticket order             the judge
     sync       published weights                           learn
@@ -43,11 +44,15 @@ from cluster.neighbours import (
     Stepped,
     StepTimes,
 )
+from cluster.tickets import Tickets
 from configs.errors import LeaseLost
 from configs.schema import RunConfig
 from verifiers.types import Lease, PublishedWeights, Ticket
 
 T = TypeVar("T")
+
+TOGETHER = 256
+"""Tickets that go into the log at once: whoever settles a group meanwhile waits for all of them."""
 
 STARVED = 4
 """Batches without an accepted rollout after which the guardrail looks at once."""
@@ -80,7 +85,7 @@ class Parts:
     """How many engines somebody has asked for since it was last asked."""
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     """Set: finish the step under way, commit it, and end."""
-    tickets: asyncio.Queue[Ticket] = field(default_factory=lambda: asyncio.Queue(maxsize=1))
+    tickets: Tickets = field(default_factory=Tickets)
     outbox: asyncio.Queue[PublishedWeights] = field(default_factory=lambda: asyncio.Queue(1))
     version: int = 0
     """What the learner holds."""
@@ -139,24 +144,31 @@ async def feed(parts: Parts, reissue: Sequence[Issued]) -> None:
     ticket asks is decided when there is room for it, and not before: then most is known."""
     for record in reissue:
         ticket = parts.source.again(record)
+        await parts.tickets.wanted()
         await parts.queue.room(ticket.number)
-        await _hand_out(parts, ticket)
+        await _hand_out(parts, [ticket])
     number = await parts.queue.num_issued()
     while True:
-        version = await parts.queue.room(number)
-        ticket = parts.source.draw(number, version)
-        if ticket is None:
+        await parts.tickets.wanted()
+        room = await parts.queue.room(number)
+        # As many as somebody waits for: they share one wait for the disk, and none is decided
+        # earlier than it would be alone.
+        count = min(max(1, parts.tickets.num_wanted), room.below - number, TOGETHER)
+        drawn = [parts.source.draw(number + ahead, room.version) for ahead in range(count)]
+        tickets = [ticket for ticket in drawn if ticket is not None]
+        await _hand_out(parts, tickets)
+        number += len(tickets)
+        if len(tickets) < count:
             break
-        await _hand_out(parts, ticket)
-        number += 1
     await parts.queue.end_of_data(number)
     await asyncio.Event().wait()  # learn ends the run, not the end of the data
 
 
-async def _hand_out(parts: Parts, ticket: Ticket) -> None:
-    attempt = await parts.queue.issue(ticket)
-    if attempt is not None:  # None: somebody has settled it
-        await parts.tickets.put(replace(ticket, attempt=attempt))
+async def _hand_out(parts: Parts, tickets: Sequence[Ticket]) -> None:
+    attempts = await parts.queue.issue_all(tickets)
+    for ticket, attempt in zip(tickets, attempts, strict=True):
+        if attempt is not None:  # None: somebody has settled it
+            parts.tickets.put(replace(ticket, attempt=attempt))
 
 
 async def learn(parts: Parts, start: int) -> int:

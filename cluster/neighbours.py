@@ -1,11 +1,11 @@
 """What the loop needs of its neighbours, and what they tell each other; not how they do it."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from verifiers.types import GroupOutcome, Lease, PublishedWeights, Ticket
+from cluster.tickets import Tickets
+from verifiers.types import GroupOutcome, Lease, PublishedWeights, Room, Ticket
 
 Issued = Mapping[str, Any]
 """A ticket as the queue's log has it."""
@@ -27,8 +27,9 @@ class Draws(Protocol):
 
 class Queues(Protocol):
     async def num_issued(self) -> int: ...
-    async def room(self, number: int) -> int: ...
+    async def room(self, number: int) -> Room: ...
     async def issue(self, ticket: Ticket) -> int | None: ...
+    async def issue_all(self, tickets: Sequence[Ticket]) -> list[int | None]: ...
     async def end_of_data(self, number: int) -> None: ...
     async def lease(self, step: int, *, as_it_is: bool = False) -> Lease: ...
     async def ack(self, lease: Lease, *, skipped: bool) -> None: ...
@@ -129,7 +130,7 @@ class StepTimes:
 class Desk:
     """Where engines find what they are to do, and what they lack."""
 
-    tickets: asyncio.Queue[Ticket]
+    tickets: Tickets
     issue: Callable[[Ticket], Awaitable[int | None]]
     """Leave to write a ticket again: the number of the attempt. None: it is settled after all."""
     give_up: Callable[[Ticket, str], Awaitable[int]]

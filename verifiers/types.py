@@ -334,6 +334,16 @@ class EvalSample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """How far tickets may go out just now."""
+
+    version: int
+    """What the engines hold."""
+    below: int
+    """First ticket that may not go out yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
     """The groups of one optimizer step, lent to the learner until it acknowledges them."""
 

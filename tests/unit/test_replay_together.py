@@ -1,4 +1,5 @@
-"""Groups that are settled while another one waits for the disk share one wait, and nothing else."""
+"""Groups that are settled, and tickets that go out, together share a wait for the disk, and nothing
+else."""
 
 import asyncio
 import base64
@@ -6,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from actors.history import History
 from actors.ledger import Ledger
 from actors.line_file import LineFile
-from actors.replay_log import read_log
+from actors.replay import ReplayQueue
+from actors.replay_log import log_files, read_log
 from actors.settlement_rows import decode_settlement, encode_settlement
-from tests.unit.test_replay import opened, settlement, ticket_of
+from cluster import check
+from tests.unit.test_replay import Fates, config, opened, settlement, ticket_of
 
 
 class Disk:
@@ -123,3 +127,62 @@ def test_tokens_are_let_go_of_once_and_again_after_steps_are_taken_back():
     ledger.apply({**ack, "step": 1, "first": 1, "end": 2})
     ledger.release_trained()
     assert ledger.settled[1].rollouts == ()
+
+
+async def test_tickets_that_go_out_together_wait_for_the_disk_once(tmp_path: Path, disk: Disk):
+    queue = await opened(tmp_path, "batch.problems=4")
+    await queue.issue(ticket_of(0))
+    await queue.issue(ticket_of(1))
+    await queue.settle(settlement(1, version=0))
+    before = disk.writes
+
+    attempts = await queue.issue_all([ticket_of(number) for number in range(4)])
+
+    assert attempts == [1, None, 0, 0], "out again, settled, new"
+    assert disk.writes == before + 1
+    records = [(r["ticket"], r["attempt"]) for r in read_log(tmp_path) if r["kind"] == "issue"]
+    assert records[-3:] == [(0, 1), (2, 0), (3, 0)]
+    assert await queue.num_issued() == 4
+
+
+async def test_nobody_is_told_of_tickets_that_are_not_on_disk(tmp_path: Path, disk: Disk):
+    queue = await opened(tmp_path, "cluster.wait_timeout_s=0.2")
+    disk.failures = 1000
+
+    with pytest.raises(TimeoutError, match="No space left on device"):
+        await queue.issue_all([ticket_of(0), ticket_of(1)])
+
+    assert await queue.num_issued() == 0
+    assert not await queue.settle(settlement(0, version=0))
+
+
+@pytest.mark.row(8)
+@pytest.mark.parametrize("whole_lines", range(4))
+async def test_a_queue_that_dies_in_the_middle_of_several_tickets_gives_no_attempt_twice(
+    tmp_path: Path, whole_lines: int
+):
+    """However many of them reached the disk, and half of the next one."""
+    queue = await opened(tmp_path)
+    [log] = log_files(tmp_path)
+    before = log.read_bytes()
+    await queue.issue_all([ticket_of(number) for number in range(3)])
+    await queue.close()
+    lines = log.read_bytes()[len(before) :].splitlines(keepends=True)
+    half = lines[whole_lines][:20] if whole_lines < 3 else b""
+    log.write_bytes(before + b"".join(lines[:whole_lines]) + half)
+
+    again = ReplayQueue(str(tmp_path), config(), Fates())
+    await again.start_again()
+    attempts = await again.issue_all([ticket_of(number) for number in range(3)])
+
+    assert attempts == [1] * whole_lines + [0] * (3 - whole_lines)
+    for number, attempt in enumerate(attempts):
+        if attempt:
+            assert not await again.settle(settlement(number, version=0, attempt=0)), "given up"
+        assert await again.settle(settlement(number, version=0, attempt=attempt or 0))
+    await again.close()
+    history = History(max_lag=1)
+    torn = check.read_log(tmp_path, history)
+    history.close()
+    assert history.violations == []
+    assert torn == bool(half)
