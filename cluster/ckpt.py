@@ -9,6 +9,7 @@ from typing import Any
 
 from cluster.check_recorded import is_alive
 from cluster.checkpoint import MANIFEST, CheckpointStore, check, latest, size_of, state_of, step_of
+from cluster.mirror import address, copy, require_mirror
 from configs.errors import UserError
 from configs.run_files import STATE
 
@@ -64,6 +65,17 @@ def prune(run_dir: Path, keep: int) -> list[Path]:
             store.remove(folders[:place])
             return folders[:place]
     return []
+
+
+def mirror(run_dir: Path, url: str) -> str:
+    """Copy it, once; what became of that."""
+    store = _store(run_dir)
+    if not store.folders():
+        raise UserError(f"{run_dir} has no checkpoint yet")
+    require_mirror(url, run_dir)
+    copied = copy(run_dir, url)
+    where = address(url, run_dir)
+    return f"step {copied.step} is at {where}: {copied.num_bytes / 2**20:.1f} MiB were new"
 
 
 def _store(run_dir: Path) -> CheckpointStore:

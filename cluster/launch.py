@@ -8,6 +8,7 @@ from typing import Any
 
 from cluster.enough import wait_for_room
 from cluster.live import Display, open_live
+from cluster.mirror import require_mirror
 from cluster.nodes import Layout, Resources
 from cluster.plan import Plan, fit, make_plan, with_types
 from cluster.prepare import needed_bytes, prepare
@@ -43,6 +44,8 @@ def launch(
             display.note(f"warning: {warning}")
         display.note(prepared.summary)
         require_free_port(config)
+        if config.mirror.url is not None:
+            require_mirror(config.mirror.url, run_dir.path)
         require_space(run_dir.path, needed_bytes(config, prepared.model_dir))
         try:
             display.progress("starting", "Ray")

@@ -366,6 +366,32 @@ def ckpt_prune(
         typer.echo(f"removed {folder}")
 
 
+@ckpt.command("mirror")
+def ckpt_mirror(
+    run: RunDir,
+    url: Annotated[str, typer.Argument(help="As mirror.url: s3://bucket/folder, file:///folder.")],
+) -> None:
+    """Copy a run's newest checkpoint and what it has written to URL/NAME, as mirror.url does."""
+    from cluster.ckpt import mirror  # noqa: PLC0415  only this command needs it
+
+    typer.echo(_failing_plainly(lambda: mirror(run, url)))
+
+
+@ckpt.command("fetch")
+def ckpt_fetch(
+    url: Annotated[str, typer.Argument(help="mirror.url and the run's name.")],
+    run: Annotated[Path, typer.Argument(help="The folder to make; it must not exist.")],
+    step: Annotated[int | None, typer.Option(help="This checkpoint, not the newest.")] = None,
+) -> None:
+    """A run's folder again, from its copy: every file is compared with its hash."""
+    from cluster.fetch import fetch  # noqa: PLC0415  only this command needs it
+
+    found = fetch(url, run, step)
+    for complaint in found.complaints:
+        _say(complaint)
+    typer.echo(f"{run} stands at {found.checkpoint}; go on with --resume")
+
+
 def main() -> None:
     """``python -m cluster.main tiny steps=3`` is ``train tiny steps=3``."""
     arguments = sys.argv[1:]

@@ -20,7 +20,7 @@ from configs.secrets import redact, redact_values, secrets_of
 
 MAY_CHANGE = (
     *("steps", "debug", "runs_dir", "name"),
-    *("checkpoint", "recorder", "dashboard", "wandb", "cluster"),
+    *("checkpoint", "mirror", "recorder", "dashboard", "wandb", "cluster"),
 )
 """Keys and sections that a resumed run may set anew; the rest decides what is learned."""
 

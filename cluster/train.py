@@ -19,6 +19,7 @@ from cluster.guarded import Guarded
 from cluster.live import Display
 from cluster.loop import Parts, run, within
 from cluster.metrics import Metrics
+from cluster.mirroring import Mirroring
 from cluster.neighbours import LearnerLost
 from cluster.nodes import Layout
 from cluster.page import Page, is_wanted
@@ -118,10 +119,21 @@ class Run:
             self._curriculum,
             self._reports,
         )
+        self._mirroring = Mirroring(job.config.mirror, job.run_dir.path, self._reports)
         self._failed_saves = 0
         self._learner_restarts = 0
 
     async def go(self) -> dict[str, Any]:
+        try:
+            return await self._go()
+        except Stopped as stopped:
+            if not isinstance(stopped, OutOfGrace):
+                await self._mirroring.finish()
+            raise
+        finally:
+            await self._mirroring.close()
+
+    async def _go(self) -> dict[str, Any]:
         checkpoint = self._newest_checkpoint()
         start = checkpoint.state.step if checkpoint else 0
         opened = await self._start(start)
@@ -274,6 +286,7 @@ class Run:
         self._guarded.committed(state.step)
         await self._actors.queue.commit(state.step, self._store.oldest_ticket())
         await self._actors.recorder.event("checkpoint", step=state.step)
+        self._mirroring.committed()
         return True
 
     async def _not_saved(self, version: int, folder: Path | None, error: Exception) -> bool:
@@ -419,6 +432,7 @@ class Run:
         await self._reports.heartbeat()
         await self._actors.recorder.flush()
         self._job.run_dir.finish(summary)
+        await self._mirroring.finish()
         self._tracker.summary(summary)
         return summary
 

@@ -392,6 +392,16 @@ class CheckpointConfig(Section):
     """Write a checkpoint while training goes on, from a copy in the host's memory."""
 
 
+class MirrorConfig(Section):
+    url: str | None = None
+    """Where every checkpoint, and what the run has written by then, is copied to as well, into a
+    folder of the run's name: ``s3://bucket/folder``, ``file:///folder``, whatever fsspec knows.
+    Credentials and endpoint are in the environment, never here. None: nowhere."""
+
+    timeout_s: float = Field(default=1800.0, gt=0)
+    """Longest that one copy may take. Training never waits for it, only the end of the run does."""
+
+
 class RecorderConfig(Section):
     seal_s: float = Field(default=2.0, gt=0)
     """Seconds after which buffered rows become a file."""
@@ -540,6 +550,7 @@ class RunConfig(Section):
     eval: EvalConfig = EvalConfig()
     guardrail: GuardrailConfig = GuardrailConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    mirror: MirrorConfig = MirrorConfig()
     recorder: RecorderConfig = RecorderConfig()
     dashboard: DashboardConfig = DashboardConfig()
     wandb: WandbConfig = WandbConfig()

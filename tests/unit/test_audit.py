@@ -50,9 +50,9 @@ def test_no_version_with_a_hole_may_be_installed():
         "optional-dependencies"
     ]
 
-    for extra, lines in extras.items():
+    for extra in ("cpu", "gpu"):  # the others come beside one of them
         oldest = {}
-        for requirement in map(Requirement, lines):
+        for requirement in map(Requirement, extras[extra]):
             bounds = [s.version for s in requirement.specifier if s.operator in (">=", "==")]
             if bounds:
                 oldest[requirement.name] = max(map(Version, bounds))

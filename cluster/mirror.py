@@ -1,0 +1,262 @@
+"""A run's copy somewhere else: enough to go on with it when its own disk is gone.
+
+    URL/index.json                      what belongs to the copy; written last, so always whole
+        files/PATH.START-END-HASH       a piece of a file that only grows, or never changes
+        checkpoints/step-000010-HASH/…  as on disk, the manifest last; HASH is the manifest's
+
+The run's folder stays the one that counts: nothing is read from here but by ``laconic ckpt fetch``.
+Small files that change are kept in the index itself. What the index no longer names is removed
+after it, so whoever dies on the way leaves the copy of the time before, whole.
+"""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from cluster.checkpoint import MANIFEST, CheckpointStore
+from cluster.remote import Remote
+from configs.errors import UserError
+from configs.run_files import (
+    EVENTS,
+    FOLDERS,
+    GUARDRAIL,
+    HISTORY,
+    METRICS,
+    RESOLVED,
+    RUN,
+    SOURCES,
+    STATE,
+    SUMMARY,
+    VERDICTS,
+)
+from configs.run_files import MANIFEST as PARTS
+from verifiers.parent import die_with_parent
+
+INDEX = "index.json"
+FORMAT = 1
+
+TEXTS = (RUN, RESOLVED, SOURCES, STATE, SUMMARY, GUARDRAIL, "evals/*.json")
+"""Small, and replaced whole."""
+
+GROWING = ("queue/log-*.jsonl", METRICS, EVENTS, VERDICTS, HISTORY, PARTS)
+
+KEEP = 2
+"""Checkpoints that stay there at least."""
+
+PIECE = 64 << 20
+"""Bytes of the largest piece of a file."""
+
+NICE = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    name: str
+    size: int
+    digest: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Index:
+    format: int = FORMAT
+    run: str
+    """Which run it is: two of one name are not mixed."""
+    checkpoints: dict[str, str] = field(default_factory=dict)
+    """Manifests by folder."""
+    files: dict[str, list[Piece]] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+
+    def encode(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    def names(self) -> set[str]:
+        """Of everything that it needs."""
+        pieces = {piece.name for pieces in self.files.values() for piece in pieces}
+        files = (checkpoint_files(*one).values() for one in self.checkpoints.items())
+        return pieces.union(*files)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copied:
+    step: int | None
+    """Of the newest checkpoint there; None: none."""
+    num_bytes: int
+    """Written by this call."""
+    complaints: tuple[str, ...] = ()
+
+
+def read_index(remote: Remote) -> Index | None:
+    """None: nothing was copied there yet."""
+    content = remote.read(INDEX)
+    if content is None:
+        return None
+    try:
+        values = json.loads(content)
+        if values["format"] != FORMAT:
+            raise UserError(f"{remote.url} has format {values['format']}, this is {FORMAT}")
+        values["files"] = {
+            name: [Piece(**piece) for piece in pieces] for name, pieces in values["files"].items()
+        }
+        return Index(**values)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{remote.url}/{INDEX} is no index of a run: {error!r}") from None
+
+
+def checkpoint_files(name: str, manifest: str) -> dict[str, str]:
+    """By the file's name in the checkpoint, where it is there; the manifest last."""
+    folder = f"checkpoints/{name}-{xxhash.xxh3_64_hexdigest(manifest.encode())[:8]}"
+    return {file: f"{folder}/{file}" for file in (*json.loads(manifest)["files"], MANIFEST)}
+
+
+def address(url: str, run_dir: Path) -> str:
+    """Where below ``mirror.url`` this run's copy is."""
+    return f"{url.rstrip('/')}/{run_dir.name}"
+
+
+def require_mirror(url: str, run_dir: Path) -> None:
+    """Raises UserError, one line, for a place that cannot be written or holds another run."""
+    remote = Remote(address(url, run_dir))
+    remote.probe()
+    before = read_index(remote)
+    if before is not None and before.run != _identity(run_dir):
+        raise _other_run(remote)
+
+
+def copy(run_dir: Path, url: str) -> Copied:
+    """What is new since the last call. Raises ``RemoteError``; then call it again."""
+    remote = Remote(address(url, run_dir))
+    before = read_index(remote) or Index(run=_identity(run_dir))
+    if before.run != _identity(run_dir):
+        raise _other_run(remote)
+    return _Copy(run_dir, remote, before).make()
+
+
+class _Copy:
+    def __init__(self, run_dir: Path, remote: Remote, before: Index) -> None:
+        self._run_dir = run_dir
+        self._remote = remote
+        self._before = before
+        self._staging = run_dir / "mirror.tmp"
+        self._num_bytes = 0
+
+    def make(self) -> Copied:
+        newest, complaints = CheckpointStore(self._run_dir / "checkpoints", keep=2).newest()
+        shutil.rmtree(self._staging, ignore_errors=True)
+        try:
+            if newest is not None:  # it may be removed for a newer one before it is copied
+                shutil.copytree(newest.path, self._staging, copy_function=os.link)
+            # Not before: the log knows all steps of the checkpoint. And the list of parts is
+            # measured before the parts are looked for, so that it names none that is not there.
+            sizes = dict(self._growing()) | dict(self._parts())
+            after = Index(run=self._before.run, texts=dict(self._texts()))
+            after.checkpoints = self._checkpoints(newest.path.name if newest else None)
+            after.files = {name: self._pieces(name, size) for name, size in sizes.items()}
+            self._remote.write(INDEX, after.encode())
+            self._remote.remove(sorted(self._before.names() - after.names()))
+        finally:
+            shutil.rmtree(self._staging, ignore_errors=True)
+        return Copied(
+            step=newest.state.step if newest else None,
+            num_bytes=self._num_bytes,
+            complaints=tuple(complaints),
+        )
+
+    def _texts(self) -> Iterator[tuple[str, str]]:
+        for pattern in TEXTS:
+            for path in sorted(self._run_dir.glob(pattern)):
+                yield str(path.relative_to(self._run_dir)), path.read_text()
+
+    def _growing(self) -> Iterator[tuple[str, int]]:
+        for pattern in GROWING:
+            for path in sorted(self._run_dir.glob(pattern)):
+                yield str(path.relative_to(self._run_dir)), path.stat().st_size
+
+    def _parts(self) -> Iterator[tuple[str, int]]:
+        for folder in FOLDERS.values():
+            for path in sorted((self._run_dir / folder).glob("*.parquet")):
+                yield str(path.relative_to(self._run_dir)), path.stat().st_size
+
+    def _pieces(self, name: str, size: int) -> list[Piece]:
+        """As few as they are many: a new piece swallows those before it that are no larger."""
+        pieces = list(self._before.files.get(name, []))
+        start = sum(piece.size for piece in pieces)
+        if start > size:  # another file than it was
+            pieces, start = [], 0
+        if start == size:
+            return pieces
+        while pieces and pieces[-1].size <= min(size - start, PIECE // 2):
+            start -= pieces.pop().size
+        with (self._run_dir / name).open("rb") as file:
+            file.seek(start)
+            while start < size:
+                content = file.read(min(PIECE, size - start))
+                if not content:
+                    raise OSError(f"{name} became shorter while it was copied")
+                digest = xxhash.xxh3_128_hexdigest(content)
+                end = start + len(content)
+                piece = Piece(f"files/{name}.{start}-{end}-{digest}", len(content), digest)
+                self._remote.write(piece.name, content)
+                self._num_bytes += len(content)
+                pieces.append(piece)
+                start = end
+        return pieces
+
+    def _checkpoints(self, newest: str | None) -> dict[str, str]:
+        """The newest, those there that the run still has, and one before it in any case."""
+        there = self._before.checkpoints
+        if newest is None:
+            return dict(there)
+        manifest = (self._staging / MANIFEST).read_text()
+        if there.get(newest) != manifest:  # another one of this step may be there: of steps that
+            for file, name in checkpoint_files(newest, manifest).items():  # were taken back
+                self._num_bytes += (self._staging / file).stat().st_size
+                self._remote.put(self._staging / file, name)
+        found = {name: there[name] for name in there if _step(name) < _step(newest)}
+        last = sorted(found, key=_step)[1 - KEEP :]
+        here = {path.name for path in (self._run_dir / "checkpoints").glob("step-*")}
+        kept = {name: found[name] for name in found if name in here or name in last}
+        return {**kept, newest: manifest}
+
+
+def _step(name: str) -> int:
+    return int(name.removeprefix("step-"))
+
+
+def _identity(run_dir: Path) -> str:
+    """The start that the run's folder was made at; a new run has none yet."""
+    try:
+        first = json.loads((run_dir / RUN).read_text())["starts"][0]
+    except (OSError, ValueError, KeyError, IndexError):
+        return "none"
+    return f"{first['at']} {first['pid']}"
+
+
+def _other_run(remote: Remote) -> UserError:
+    return UserError(
+        f"{remote.url} holds the copy of another run; choose another name=… or mirror.url=…"
+    )
+
+
+def main() -> None:
+    """``python -m cluster.mirror PARENT RUN URL``: yields to all that trains, and goes with it."""
+    parent, run_dir, url = sys.argv[1:]
+    die_with_parent(int(parent))
+    os.nice(NICE)
+    try:
+        found: dict[str, Any] = asdict(copy(Path(run_dir), url))
+    except (OSError, UserError) as error:
+        sys.exit(str(error))
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
