@@ -155,7 +155,7 @@ class Engines:
         async with asyncio.TaskGroup() as groups:
             while True:
                 await room.acquire()
-                ticket = await desk.tickets.get(len(held))
+                ticket = await desk.tickets.get(held.__len__)
                 task = groups.create_task(self._group(ticket, slots))
                 held.add(task)
                 task.add_done_callback(held.remove)

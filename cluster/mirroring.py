@@ -55,8 +55,8 @@ class Mirroring:
         assert self._config.url is not None
         # With the credentials of its environment, which is why it is no part of Ray.
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "cluster.mirror", str(os.getpid()), str(self._run_dir),
-            self._config.url, cwd=ROOT, env=_environment(), start_new_session=True,
+            sys.executable, "-P", "-m", "cluster.mirror", str(os.getpid()), str(self._run_dir),
+            self._config.url, env=_environment(), start_new_session=True,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip

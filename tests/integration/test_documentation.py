@@ -117,6 +117,7 @@ def test_the_operations_page_is_true(tmp_path: Path):
     assert "finished" in printed["laconic train tiny steps=5 name=short --resume"]
     assert printed["laconic check runs/short"].endswith("\nok\n")
     assert "LATEST" in printed["laconic ckpt list runs/short"]
+    assert "go on with --resume" in printed["laconic ckpt fetch file://copies/short runs/again"]
     assert "<h1>short</h1>" in (tmp_path / "short.html").read_text()
     assert json.loads((tmp_path / "runs/made-up/run.json").read_text())["synthetic"]
     python = blocks(ROOT / "docs/operations.md", "python")[0]
