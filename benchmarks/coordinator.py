@@ -106,7 +106,7 @@ async def measure(folder: str, seconds: float, tokens: int, syncs: Syncs) -> Loa
 
     async def write() -> None:
         while True:
-            ticket = await parts.tickets.get(held=int)
+            ticket = await parts.tickets.get()
             await queue.settle(_settlement(ticket, taken["steps"], responses))
             taken["rollouts"] += GROUP
 

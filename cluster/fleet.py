@@ -307,7 +307,7 @@ class Fleet:
         slots = asyncio.Semaphore(max(2, round(2 * per_engine)))
         while True:
             await slots.acquire()
-            ticket = await self._desk.tickets.get(member.tickets.__len__)
+            ticket = await self._desk.tickets.get()
             member.tickets[ticket.number] = ticket
             if self._failures[ticket.number] > 1:
                 await self._alone(member, ticket)

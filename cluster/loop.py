@@ -166,11 +166,9 @@ async def feed(parts: Parts, reissue: Sequence[Issued]) -> None:
 
 async def _hand_out(parts: Parts, tickets: Sequence[Ticket]) -> None:
     attempts = await parts.queue.issue_all(tickets)
-    pairs = zip(tickets, attempts, strict=True)
-    # Without an attempt somebody has settled it.
-    parts.tickets.put(
-        *(replace(one, attempt=attempt) for one, attempt in pairs if attempt is not None)
-    )
+    for ticket, attempt in zip(tickets, attempts, strict=True):
+        if attempt is not None:  # None: somebody has settled it
+            parts.tickets.put(replace(ticket, attempt=attempt))
 
 
 async def learn(parts: Parts, start: int) -> int:

@@ -11,38 +11,23 @@ from tests.fakes import make_ticket
 from verifiers.types import Room, Ticket
 
 
-async def waits(tickets: Tickets, held: int = 0) -> asyncio.Task:
-    task = asyncio.create_task(tickets.get(lambda: held))
+async def waits(tickets: Tickets) -> asyncio.Task:
+    task = asyncio.create_task(tickets.get())
     await asyncio.sleep(0)
     return task
 
 
-async def test_the_engine_that_holds_least_is_served_first_and_of_equals_who_came_first():
+async def test_who_came_first_is_served_first_and_what_nobody_wants_lies_there():
     tickets = Tickets()
-    waiting = [await waits(tickets, held) for held in (2, 0, 1, 0)]
-    assert tickets.num_wanted == 4
+    waiting = [await waits(tickets) for _ in range(3)]
+    assert tickets.num_wanted == 3
 
-    tickets.put(make_ticket(0))
-    tickets.put(*map(make_ticket, (1, 2, 3, 4)))
+    for number in range(5):
+        tickets.put(make_ticket(number))
 
-    got = [(await task).number for task in waiting]
-    assert got == [3, 0, 2, 1]
+    assert [(await task).number for task in waiting] == [0, 1, 2]
     assert tickets.num_wanted == 0
-    assert (await tickets.get(int)).number == 4, "it lies there until somebody comes"
-
-
-async def test_what_an_engine_holds_is_asked_when_there_is_a_ticket_and_not_when_it_came():
-    tickets, held = Tickets(), {"a": 1, "b": 2}
-    first = asyncio.create_task(tickets.get(lambda: held["a"]))
-    other = asyncio.create_task(tickets.get(lambda: held["b"]))
-    await asyncio.sleep(0)
-    held["b"] = 0
-
-    tickets.put(make_ticket(0))
-
-    assert (await other).number == 0
-    assert not first.done()
-    first.cancel()
+    assert [(await tickets.get()).number for _ in range(2)] == [3, 4]
 
 
 async def test_whoever_asks_twice_does_not_take_what_another_one_was_given():
@@ -51,7 +36,7 @@ async def test_whoever_asks_twice_does_not_take_what_another_one_was_given():
 
     async def take(name: str) -> None:
         while True:
-            taken.setdefault(name, []).append((await tickets.get(int)).number)
+            taken.setdefault(name, []).append((await tickets.get()).number)
 
     takers = [asyncio.create_task(take(name)) for name in "ab"]
     await asyncio.sleep(0)
@@ -66,7 +51,7 @@ async def test_whoever_asks_twice_does_not_take_what_another_one_was_given():
 
 async def test_what_an_engine_is_given_as_it_leaves_goes_to_another_one():
     tickets = Tickets()
-    leaving, staying = await waits(tickets), await waits(tickets, 1)
+    leaving, staying = await waits(tickets), await waits(tickets)
     tickets.put(make_ticket(7))
     leaving.cancel()
 
@@ -76,14 +61,14 @@ async def test_what_an_engine_is_given_as_it_leaves_goes_to_another_one():
     gone.cancel()
     tickets.put(make_ticket(8))
     assert tickets.num_wanted == 0
-    assert (await asyncio.wait_for(tickets.get(int), 1)).number == 8
+    assert (await asyncio.wait_for(tickets.get(), 1)).number == 8
 
 
 async def test_it_says_when_somebody_waits_and_no_sooner():
     tickets = Tickets()
     tickets.put(make_ticket(0))
     asked = asyncio.create_task(tickets.wanted())
-    assert (await tickets.get(int)).number == 0
+    assert (await tickets.get()).number == 0
     await asyncio.sleep(0)
     assert not asked.done(), "nobody waits for another one"
 
@@ -137,17 +122,17 @@ async def test_no_ticket_is_decided_before_somebody_waits_and_those_that_wait_sh
     await asyncio.sleep(0.01)
     assert source.drawn == []
 
-    first = [asyncio.create_task(tickets.get(int)) for _ in range(3)]
+    first = [asyncio.create_task(tickets.get()) for _ in range(3)]
     assert [(await task).number for task in first] == [0, 1, 2]
     assert (queue.issued, source.drawn) == ([[0, 1, 2]], [0, 1, 2])
 
-    more = [asyncio.create_task(tickets.get(int)) for _ in range(2)]
+    more = [asyncio.create_task(tickets.get()) for _ in range(2)]
     assert (await more[0]).number == 3
     assert source.drawn == [0, 1, 2, 3], "the gate has room for one"
 
     queue.below = 100
     assert (await more[1]).number == 4
-    last = [asyncio.create_task(tickets.get(int)) for _ in range(3)]
+    last = [asyncio.create_task(tickets.get()) for _ in range(3)]
     assert (await last[0]).number == 5
     await asyncio.sleep(0.01)
     assert (queue.issued[2:], queue.end) == ([[4], [5]], 6)
