@@ -188,10 +188,10 @@ def _environment(side: str, bench: Bench) -> dict[str, str]:
     if side in OURS:
         return environment
     threads = "1" if side == "plain 1" else "2"
-    # As in Laconic's processes: huge pages for tensors, vLLM in the process that learns.
+    if side != "trl":  # as in Laconic's processes: huge pages for tensors, quicker and larger
+        environment["THP_MEM_ALLOC_ENABLE"] = "1"
     environment |= {
         "OMP_NUM_THREADS": threads,
-        "THP_MEM_ALLOC_ENABLE": "1",
         "VLLM_CPU_KVCACHE_SPACE": str(bench.config.engine.kv_cache_gib),
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
