@@ -152,14 +152,11 @@ class Engines:
     async def _write(self, desk: Desk, slots: Admission) -> None:
         per_engine = self._config.engine.max_num_seqs / self._config.group_size
         room = asyncio.Semaphore(max(2, round(2 * per_engine)))
-        held = set[asyncio.Task[None]]()
         async with asyncio.TaskGroup() as groups:
             while True:
                 await room.acquire()
-                ticket = await desk.tickets.get(held.__len__)
+                ticket = await desk.tickets.get()
                 task = groups.create_task(self._group(ticket, slots))
-                held.add(task)
-                task.add_done_callback(held.remove)
                 task.add_done_callback(lambda _: room.release())
 
     async def _group(self, ticket: Ticket, slots: Admission) -> None:

@@ -10,6 +10,7 @@ PACKAGES = ("actors", "cluster", "configs", "dashboard", "evaluation", "learner"
 
 BETWEEN_PROCESSES = {
     "cluster/check_recorded.py": "whether a run wrote its state lately",
+    "actors/compaction.py": "how long ago a file took the place of others, perhaps in another life",
     "dashboard/server/run.py": "the same, for the page",
     "dashboard/server/views/generators.py": "how long ago a run last heard of an engine",
     "dashboard/server/views/overview.py": "how long ago a run made progress",

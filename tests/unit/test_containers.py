@@ -227,8 +227,10 @@ FAKES = {
     "scontrol": 'case "$1" in show) printf "n1\\nn2\\nn3\\n";; *) echo "$@" >> "$SEEN";; esac',
     "srun": 'case "$*" in *hostname*) echo "10.0.0.1 fe80::1";; '
     '*) echo "srun $* mode=$RAY_AUTH_MODE token=${#RAY_AUTH_TOKEN}" >> "$SEEN"; sleep 60;; esac',
-    "python": 'echo "python $*" >> "$SEEN"; trap "exit 75" TERM; '
-    'if [ -n "$ENDS_WITH" ]; then exit "$ENDS_WITH"; fi; while :; do sleep 0.1; done',
+    # Training ends only when every node was asked to start: on a busy machine that takes a while.
+    "python": 'echo "python $*" >> "$SEEN"; trap "exit 75" TERM; if [ -n "$ENDS_WITH" ]; then '
+    'until [ "$(grep -c "ray start" "$SEEN")" = 3 ]; do sleep 0.1; done; exit "$ENDS_WITH"; fi; '
+    "while :; do sleep 0.1; done",
 }
 
 
@@ -258,7 +260,7 @@ def batch(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]
 
 def ended(job: subprocess.Popen[str]) -> int:
     try:
-        return job.wait(timeout=30)
+        return job.wait(timeout=120)
     finally:
         os.killpg(job.pid, signal.SIGKILL)
 

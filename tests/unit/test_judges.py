@@ -231,12 +231,12 @@ def test_a_composite_passes_the_rules_of_the_run_on():
 )
 def test_a_million_characters_are_read_in_one_pass(judge, hostile):
     answers = {"choice": "B", "json": "[5]", "composite": '{"all": ["math"], "answer": "5"}'}
-    start = time.perf_counter()
+    start = time.process_time()  # not the clock on the wall: the machine may do something else
 
     verdict = judged(judge, answers.get(judge, "5"), hostile)
 
     assert verdict.status in ("wrong", "no_answer")
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 10, "in a second pass for each character it takes hours"
 
 
 @pytest.mark.parametrize(

@@ -287,6 +287,7 @@ async def test_a_copy_that_fails_or_hangs_costs_the_run_one_line(
     assert kind == "mirror_failed" and "cannot read" in note and "\n" not in note
 
     (tmp_path / "cluster").mkdir()
+    (tmp_path / "cluster/__init__.py").touch()
     (tmp_path / "cluster/mirror.py").write_text("import time\ntime.sleep(60)\n")
     monkeypatch.setattr(mirroring, "ROOT", tmp_path)
     hanging = Mirroring(MirrorConfig(url="file:///nowhere", timeout_s=0.5), run, reports)

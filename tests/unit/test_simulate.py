@@ -24,7 +24,7 @@ def test_sleeps_take_no_time_and_end_in_their_order():
 
     assert [name for name, _ in order] == ["soon", "late"]
     assert [at for _, at in order] == pytest.approx([60, 7200])
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60, "two hours of its own time pass at once"
 
 
 EVEN = World(spread=0.0, tokens=1000, decode_s=0.01, kept=0.5, swap_s=0.0, learned_per_s=1e9)

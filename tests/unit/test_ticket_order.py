@@ -36,15 +36,15 @@ Duration = Callable[[Settlement], float]
 
 
 def as_long_as_it_is(settlement: Settlement) -> float:
-    return max(outcome.num_tokens for outcome in settlement.outcomes) * 1e-4
+    return max(outcome.num_tokens for outcome in settlement.outcomes) * 1e-3
 
 
 def the_other_way_round(settlement: Settlement) -> float:
-    return LONGEST * 1e-4 - as_long_as_it_is(settlement)
+    return LONGEST * 1e-3 - as_long_as_it_is(settlement)
 
 
 def at_random(settlement: Settlement) -> float:
-    return coin(7, "duration", settlement.ticket) * LONGEST * 1e-4
+    return coin(7, "duration", settlement.ticket) * LONGEST * 1e-3
 
 
 DURATIONS = (as_long_as_it_is, the_other_way_round, at_random)
