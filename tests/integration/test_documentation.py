@@ -106,6 +106,7 @@ def test_the_readme_is_true(tmp_path: Path):
     assert json.loads(loaded_by_vllm)["sets"]["smollm2"]["problems"] == 3
 
 
+@pytest.mark.long
 @pytest.mark.timeout(2400)
 def test_the_operations_page_is_true(tmp_path: Path):
     row = {"id": "1", "answer": "4", "response": r"so \boxed{4}"}

@@ -233,7 +233,9 @@ def in_process(job: str, folder: Path, case: dict[str, Any]) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("name", MEASURED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n == "stage 0" else pytest.mark.long) for n in MEASURED]
+)
 def test_a_real_rank_needs_what_was_estimated(name, model_dir):
     learner: dict[str, Any] = MEASURED[name]
     if not computes_bfloat16():  # where it is imitated, two packs take ten minutes

@@ -80,6 +80,7 @@ def test_grpo_learns_from_whole_groups(laconic: Laconic, world: World, model: Pr
     assert row["drift"] < row["worst_drift"] < 1e-3
 
 
+@pytest.mark.long
 def test_opsd_learns_from_a_teacher_that_sees_the_answer(
     laconic: Laconic, world: World, model: PreTrainedModel
 ):
@@ -106,6 +107,7 @@ def rows_with_responses(world: World) -> Path:
     return file
 
 
+@pytest.mark.long
 def test_given_responses_are_learnt_from_instead(
     laconic: Laconic, world: World, model: PreTrainedModel
 ):
@@ -124,6 +126,7 @@ def test_given_responses_are_learnt_from_instead(
     assert row["drift"] == 0
 
 
+@pytest.mark.long
 def test_chord_learns_from_both_each_with_its_own_count(
     laconic: Laconic, world: World, model: PreTrainedModel
 ):
