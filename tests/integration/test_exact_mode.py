@@ -67,7 +67,10 @@ def plain_loop(
     return losses, dict(model.named_parameters())
 
 
-@pytest.mark.parametrize(("zero_stage", "world_size"), [(0, 1), (0, 2), (3, 1), (3, 2)])
+@pytest.mark.parametrize(
+    ("zero_stage", "world_size"),
+    [(0, 1), (0, 2), pytest.param(3, 1, marks=pytest.mark.long), (3, 2)],
+)
 def test_losses_and_weights_equal_those_of_a_plain_loop(
     laconic: Laconic, world: World, zero_stage: int, world_size: int
 ):
