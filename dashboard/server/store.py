@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 
 MEMORY_GIB = 1.0
 
+MAX_ROWS = 500
+"""Of one answer."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
@@ -219,6 +222,8 @@ def _open(memory_gib: float) -> duckdb.DuckDBPyConnection:
         "autoinstall_known_extensions = false",
         "autoload_known_extensions = false",
         "enable_progress_bar = false",
+        # Of a sorted list the other columns are read for its rows only.
+        f"late_materialization_max_rows = {MAX_ROWS}",
     ):
         connection.execute(f"SET {setting}")
     return connection

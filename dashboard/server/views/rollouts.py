@@ -6,6 +6,7 @@ from dashboard.server.columns import STAGES, table_columns
 from dashboard.server.errors import Refused
 from dashboard.server.ingest import OPTIONS
 from dashboard.server.look import Look
+from dashboard.server.store import MAX_ROWS
 from dashboard.server.views import problems
 from dashboard.server.views import rows as rollout_rows
 from dashboard.server.views.missing import why_of_rollout
@@ -23,17 +24,15 @@ MAX_TEXT = 1_000_000
 
 
 def rollouts(look: Look) -> dict[str, Any]:
-    limit = look.args.integer("limit", 100, 1, 500)
+    limit = look.args.integer("limit", 100, 1, MAX_ROWS)
     offset = look.args.integer("offset", 0, 0, 10**9)
     where = look.where()
     total = look.db.one(f"SELECT count(*) FROM rollouts WHERE {where.sql}", where.values)[0]
-    # First which, then all of their columns: sorting whole rows would be ten times the work.
-    chosen = look.db.tuples(
-        f"""SELECT row FROM rollouts WHERE {where.sql} ORDER BY {order(look)}
-            LIMIT {limit} OFFSET {offset}""",
+    found = rollout_rows.select(
+        look,
+        f"WHERE {where.sql} ORDER BY {order(look)} LIMIT {limit} OFFSET {offset}",
         where.values,
     )
-    found = by_number(look, [row for (row,) in chosen])
     if look.args.flag("preview"):
         rollout_rows.previews(look, found)
     return {
@@ -43,16 +42,6 @@ def rollouts(look: Look) -> dict[str, Any]:
         "without_text": _without_text(look),
         "incomplete": not look.is_searched,
     }
-
-
-def by_number(look: Look, numbers: list[int]) -> list[dict[str, Any]]:
-    """Rows with these numbers, in this order."""
-    if not numbers:
-        return []
-    marks = ", ".join("?" for _ in numbers)
-    found = rollout_rows.select(look, f"WHERE r.row IN ({marks})", numbers)
-    place = {number: at for at, number in enumerate(numbers)}
-    return sorted(found, key=lambda row: place[row["row"]])
 
 
 def facets(look: Look) -> dict[str, Any]:
