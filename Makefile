@@ -2,6 +2,7 @@
 EXTRA ?= cpu
 PYTHON_IN_VENV := .venv/bin/python
 TWO_AT_A_TIME := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+FAULTS := -m row --fault-table=docs/reliability.md --fault-seen=.venv/faults.json
 export TORCH_EXTENSIONS_DIR := $(CURDIR)/.venv/torch_extensions
 
 NAME ?=
@@ -37,7 +38,9 @@ lint: setup ## format, lint, types, import contracts, known holes in the locks
 	@$(PYTHON_IN_VENV) -m requirements.audit
 
 faults: setup ## the fault suite, and its table in docs/reliability.md
-	@$(PYTHON_IN_VENV) -m pytest -m row --fault-table=docs/reliability.md
+	@rm -f .venv/faults.json
+	@$(PYTHON_IN_VENV) -m pytest $(TWO_AT_A_TIME) $(FAULTS) tests/integration tests/unit; first=$$?; \
+	  $(PYTHON_IN_VENV) -m pytest $(FAULTS) tests/faults && exit $$first
 
 audit: setup ## known holes in the lock, by our table and by the public advisories (a network)
 	@$(PYTHON_IN_VENV) -m requirements.audit

@@ -2,8 +2,10 @@
 ``--fault-table`` writes what was seen of the fault suite into a page, ``--screenshots`` pictures of
 the dashboard into a folder."""
 
+import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +17,38 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(Path(sys.prefix) / "torch_extensions"))
 
+ROWS = "rows"
+"""The property of a test that says which rows of the fault suite it shows."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fault-table", type=Path, help="page to write the fault suite's table into")
+    parser.addoption("--fault-seen", type=Path, help="what sessions before saw of it, to add to")
     parser.addoption("--screenshots", type=Path, help="folder to write the page's pictures into")
     parser.addoption("--million", type=Path, help="a run of 1,000,000 rollouts to time the page on")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     page = config.getoption("--fault-table")
-    if page is not None:
-        config.pluginmanager.register(FaultTable(page))
+    if page is not None and not hasattr(config, "workerinput"):  # workers tell the one that has it
+        config.pluginmanager.register(FaultTable(page, config.getoption("--fault-seen")))
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    rows = {number for mark in item.iter_markers("row") for number in mark.args}
+    item.user_properties.append((ROWS, sorted(rows)))
 
 
 class FaultTable:
-    def __init__(self, page: Path) -> None:
+    def __init__(self, page: Path, seen: Path | None) -> None:
+        """``seen``: a file that grows from session to session of one table."""
         self._page = page
-        self._rows: dict[str, set[int]] = {}
+        self._file = seen
+        self._rows: dict[str, list[int]] = {}
         self._seen: dict[str, table.Seen] = {}
 
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
-        for item in session.items:
-            marks = item.iter_markers("row")
-            self._rows[item.nodeid] = {number for mark in marks for number in mark.args}
-
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._rows[report.nodeid] = dict(report.user_properties).get(ROWS, [])
         before = self._seen.get(report.nodeid)
         if before is not None and before.outcome != "passed":
             return
@@ -50,7 +59,18 @@ class FaultTable:
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         """What was interrupted, or collected only, says nothing about the rows."""
         if self._seen and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            self._add_to_file()
             table.write(self._page, self._rows, self._seen.values())
+
+    def _add_to_file(self) -> None:
+        if self._file is None:
+            return
+        if self._file.exists():
+            before = json.loads(self._file.read_text())
+            self._rows = before["rows"] | self._rows
+            self._seen = {one["test"]: table.Seen(**one) for one in before["seen"]} | self._seen
+        seen = [asdict(one) for one in self._seen.values()]
+        self._file.write_text(json.dumps({"rows": self._rows, "seen": seen}))
 
 
 def _reason(report: pytest.TestReport) -> str:

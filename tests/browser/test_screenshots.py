@@ -19,8 +19,8 @@ ON_A_PHONE = ("overview", "health")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Two runs, so that there is something to compare; the second is the longer one."""
     folder = tmp_path_factory.mktemp("runs")
-    first = make_demo(folder / "length-120")
-    second = make_demo(folder / "length-95", "--seed", "1", rollouts=30_000)
+    first = make_demo(folder / "seed-0")
+    second = make_demo(folder / "seed-1", "--seed", "1", rollouts=30_000)
     with serving(first, second) as running:
         yield running
 

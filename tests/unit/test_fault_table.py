@@ -133,19 +133,13 @@ def test_elsewhere(): ...
 """
 
 
-def test_a_real_session_writes_its_table(tmp_path: Path):
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_real_session_writes_its_table(tmp_path: Path, workers: int):
     page = tmp_path / "page.md"
     page.write_text(f"{BEGIN}\n{END}\n")
     (tmp_path / "test_session.py").write_text(SESSION)
-    command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider"]
 
-    done = subprocess.run(
-        [*command, "--fault-table", str(page), "test_session.py"],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(TESTS.parent)},
-        capture_output=True,
-        text=True,
-    )
+    done = session(tmp_path, "--numprocesses", str(workers), "test_session.py")
 
     assert done.returncode == 1, done.stderr
     text = page.read_text()
@@ -154,3 +148,26 @@ def test_a_real_session_writes_its_table(tmp_path: Path):
     assert ground in line_of(text, 2)
     assert "1 failed<br>failed: `left`: RuntimeError: left a mess" in line_of(text, 3)
     assert "1 skipped<br>skipped: `elsewhere`: not here" in line_of(text, 4)
+
+
+def test_sessions_of_one_table_add_up(tmp_path: Path):
+    page = tmp_path / "page.md"
+    page.write_text(f"{BEGIN}\n{END}\n")
+    (tmp_path / "test_session.py").write_text(SESSION)
+
+    session(tmp_path, "--fault-seen", "seen.json", "test_session.py", "-k", "bad or good")
+    session(tmp_path, "--fault-seen", "seen.json", "test_session.py", "-k", "without_ground")
+
+    assert "1 failed, 1 passed" in line_of(page.read_text(), 1)
+    assert "1 failed, 1 passed" in line_of(page.read_text(), 2)
+
+
+def session(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider"]
+    return subprocess.run(
+        [*command, "--fault-table", "page.md", *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(TESTS.parent)},
+        capture_output=True,
+        text=True,
+    )
