@@ -206,15 +206,18 @@ class Run:
 
     async def _start(self, start: int) -> Opened:
         """Everything that takes long at the same time; returns what the queue goes on from."""
-        actors, limit = self._actors, self._config.cluster.start_timeout_s
+        actors, limit, phases = self._actors, self._config.cluster.start_timeout_s, self._job.phases
         self._job.display.progress("starting", "engines, learner and judges")
-        boot = await within(actors.recorder.start(), limit, "the recorder")
-        await actors.recorder.problems(self._heldout)
-        phases = self._job.phases
-        phases.done("recorder")
+
+        async def recorder_then_queue() -> tuple[int, Opened]:
+            """It is told what the queue finds."""
+            boot = await phases.of("recorder", actors.recorder.start())
+            await actors.recorder.problems(self._heldout)
+            return boot, await phases.of("queue", actors.queue.open(start))
+
         started: list[Any] = await within(
             asyncio.gather(
-                phases.of("queue", actors.queue.open(start)),
+                recorder_then_queue(),
                 phases.of("judges", actors.judges.start()),
                 phases.of("learner", self._learner.start(self._config.steps)),
                 *(
@@ -223,9 +226,9 @@ class Run:
                 ),
             ),
             limit,
-            "engines, learner and judges to start",
+            "recorder, engines, learner and judges to start",
         )
-        opened: Opened = started[0]
+        boot, opened = started[0]
         await actors.recorder.event(
             "started",
             boot=boot,
