@@ -50,11 +50,12 @@ def run_dir(laconic: Laconic, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_says_when_each_phase_of_its_start_ended(run_dir: Path):
     ends = phases(run_dir, began=0.0)
 
-    in_turn = [ends[name] for name in ("imports", "prepared", "ray", "recorder")]
-    beside = [ends[name] for name in ("queue", "judges", "learner", "engines")]
+    in_turn = [ends[name] for name in ("imports", "prepared", "ray")]
+    beside = [ends[name] for name in ("recorder", "queue", "judges", "learner", "engines")]
     then = ("started", "first_token", "first_batch", "first_step", "first_weights")
     after = [ends[name] for name in then]
     assert in_turn == sorted(in_turn) and in_turn[-1] <= min(beside)
+    assert ends["recorder"] <= ends["queue"]
     assert after == sorted(after) and max(beside) <= after[0]
     assert ends["first_weights"] - ends["imports"] < 600
 
