@@ -28,8 +28,8 @@ class Live:
         state = json.loads((self.folder / "state.json").read_text())
         return {row["name"]: row for row in state["engines"] if row["state"] == "serving"}
 
-    def pid(self, name: str) -> int:
-        """Of the newest process that has this name."""
+    def pids(self) -> dict[str, int]:
+        """Of every part the newest process that has its name."""
         found = processes(self.folder)
         for event in read_jsonl(self.folder / "events.jsonl"):
             match event["kind"]:
@@ -37,7 +37,10 @@ class Live:
                     found |= event["processes"]
                 case "engine_joined" | "part_back":
                     found[event["name"]] = event["pid"]
-        return found[name]
+        return found
+
+    def pid(self, name: str) -> int:
+        return self.pids()[name]
 
     def core(self, name: str) -> int:
         """vLLM's process that computes, a child of the engine's."""

@@ -116,12 +116,17 @@ class Soak:
         assert self.live is not None
         pids = [self.live.driver.pid, *_descendants(self.live.driver.pid)]
         row = {"s": time.monotonic(), "mib": 0.0, "fds": 0.0, "processes": float(len(pids))}
+        names = {pid: name for name, pid in self.live.pids().items()}
         for pid in pids:
             try:
-                row["mib"] += _own_mib(pid)
-                row["fds"] += len(os.listdir(f"/proc/{pid}/fd"))
+                mib = _own_mib(pid)
+                fds = len(os.listdir(f"/proc/{pid}/fd"))
             except (FileNotFoundError, ProcessLookupError, PermissionError):
                 continue
+            row["mib"] += mib
+            row["fds"] += fds
+            name = names.get(pid) or _title(pid)
+            row[f"mib {name}"] = row.get(f"mib {name}", 0.0) + mib
         self.samples.append(row)
 
     def stop(self) -> None:
@@ -140,6 +145,11 @@ class Soak:
             "steps": len(self.steps()),
             "effective_training_time": self.effective_time(seconds),
             "mib_per_hour": _slope(self.samples, "mib"),
+            "mib_per_hour_of": {
+                name.removeprefix("mib "): slope
+                for name in sorted({name for row in self.samples for name in row})
+                if name.startswith("mib ") and (slope := _slope(self.samples, name))
+            },
             "fds_per_hour": _slope(self.samples, "fds"),
             "dead_letters": len(events(self.folder, "dead_letter")),
             "check": json.loads(checked.stdout or "{}"),
@@ -185,12 +195,20 @@ def _own_mib(pid: int) -> float:
     return int(next(line for line in lines if line.startswith("Pss:")).split()[1]) / 1024
 
 
+def _title(pid: int) -> str:
+    """Of a process that is no part of ours: an engine's core, Ray's own, a judge's children."""
+    command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+    if command.startswith("VLLM"):
+        return "engine core"
+    return "judge children" if "verifiers." in command else "Ray and others"
+
+
 def _slope(samples: list[dict[str, float]], name: str) -> dict[str, float]:
     """Per hour, by least squares, with its standard error, where all processes were there: half of
     them may be starting just then. The first third warms up."""
     late = samples[len(samples) // 3 :]
     most = max((row["processes"] for row in late), default=0.0)
-    whole = [row for row in late if row["processes"] >= most - 1]
+    whole = [row for row in late if row["processes"] >= most - 1 and name in row]
     if len(whole) < 3:
         return {}
     mean_s = sum(row["s"] for row in whole) / len(whole)
