@@ -44,7 +44,7 @@ class FaultTable:
         """``seen``: a file that grows from session to session of one table."""
         self._page = page
         self._file = seen
-        self._rows: dict[str, list[int]] = {}
+        self._rows: dict[str, Any] = {}
         self._seen: dict[str, table.Seen] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
