@@ -15,7 +15,7 @@ setup: ## the virtual environment, with every package of requirements/$(EXTRA).l
 demo: setup ## train the made model on this machine and show before and after
 	@.venv/bin/laconic demo
 
-test: setup ## everything, on real parts; two files at a time but for what is sensitive to load
+test: setup ## all but what takes minutes each, on real parts; two files at a time but for what is sensitive to load
 	@$(PYTHON_IN_VENV) -m pytest $(TWO_AT_A_TIME) tests/integration tests/gpu tests/browser tests/unit
 	@$(PYTHON_IN_VENV) -m pytest tests/faults
 

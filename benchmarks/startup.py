@@ -32,7 +32,7 @@ TITLES = {
     "imports": "the command is read, its imports are done",
     "prepared": "model there, data read and checked",
     "ray": "Ray is up, the run directory written",
-    "recorder": "actors sent off, the recorder is up",
+    "recorder": "the recorder is up",
     "queue": "queue is up",
     "judges": "judges are up",
     "learner": "learner is up",
