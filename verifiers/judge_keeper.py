@@ -5,9 +5,16 @@ import threading
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from configs.schema import JudgeConfig
-from verifiers.judge_process import REAP_TIMEOUT_S, JudgeDied, JudgeProcess, JudgeTimedOut
+from verifiers.judge_process import (
+    REAP_TIMEOUT_S,
+    JudgeDied,
+    JudgeOrphaned,
+    JudgeProcess,
+    JudgeTimedOut,
+)
 from verifiers.nursery import Nursery
 from verifiers.pool_stats import Latencies
 from verifiers.types import Task, Verdict
@@ -106,9 +113,10 @@ class JudgeKeeper:
         self.num_judged += 1
         self._num_since_renewal += 1
         try:
-            process = self._ready_process()
-            start = time.monotonic()
-            reply = process.ask(path, task, response, self._config.timeout_s)
+            try:
+                reply = self._ask(path, task, response)
+            except JudgeOrphaned:  # the response had no part in it: once more
+                reply = self._ask(path, task, response)
         except JudgeTimedOut:
             self.num_killed += 1
             self._renew()
@@ -124,6 +132,10 @@ class JudgeKeeper:
         if must_retire or self._num_since_renewal >= self._config.recycle_after:
             self._renew()
         return verdict
+
+    def _ask(self, path: str, task: Task, response: str) -> dict[str, Any]:
+        process = self._ready_process()
+        return process.ask(path, task, response, self._config.timeout_s)
 
     def _ready_process(self) -> JudgeProcess:
         if self._process is None or not self._process.alive:

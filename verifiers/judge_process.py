@@ -21,6 +21,10 @@ class JudgeDied(Exception):
     """The process is gone, or never came up; the message says why."""
 
 
+class JudgeOrphaned(JudgeDied):
+    """It died because the process that it came from did, which no response can bring about."""
+
+
 class JudgeTimedOut(Exception):
     """No reply in time. The process is still running: kill it."""
 
@@ -125,7 +129,7 @@ class JudgeProcess:
         self.end()  # what it started: the group is there until the process is reaped
         code = self._exit_code()
         if code is None:
-            return JudgeDied("judge process is gone with the one it came from")
+            return JudgeOrphaned("judge process is gone with the one it came from")
         how = f"exited with {code}" if code >= 0 else f"died of {_signal_name(-code)}"
         return JudgeDied(f"judge process {how}" + (f": {lines[-1][:300]}" if lines else ""))
 

@@ -53,12 +53,13 @@ class Nursery:
         with self._lock:
             if self._closed:
                 raise JudgeDied("the judge pool was closed")
+            had_mother = self._mother is not None
             try:
-                self._ensure_mother()
-                process = self._fork()
-            except OSError as error:
-                self._bury_mother()
-                raise JudgeDied(f"no judge process can be started: {error}") from error
+                process = self._start()
+            except JudgeDied:
+                if not had_mother:
+                    raise
+                process = self._start()  # she may have died after the last look at her
             self._family = [*filter(lambda p: p.alive, self._family), process]
             return process
 
@@ -81,6 +82,14 @@ class Nursery:
                 with suppress(subprocess.TimeoutExpired):
                     self._mother.wait(LEAVE_TIMEOUT_S)
             self._bury_mother()
+
+    def _start(self) -> JudgeProcess:
+        try:
+            self._ensure_mother()
+            return self._fork()
+        except OSError as error:
+            self._bury_mother()
+            raise JudgeDied(f"no judge process can be started: {error}") from error
 
     def _ensure_mother(self) -> None:
         if self._mother is not None and self._mother.poll() is None:

@@ -215,6 +215,26 @@ async def test_judges_come_back_when_the_process_that_they_are_forked_from_dies(
     assert await is_gone(mother)
 
 
+async def test_a_verdict_is_not_lost_with_the_process_that_its_judge_was_forked_from():
+    pool = JudgePool(JudgeConfig(workers=2))
+    await pool.start()
+    facts = json.loads((await pool.judge(f"{STRANGE}:tells", "", "1")).extracted or "")
+    mother = int(Path(f"/proc/{facts['pid']}/stat").read_text().rpartition(")")[2].split()[1])
+    in_judges = [
+        asyncio.create_task(pool.judge(f"{STRANGE}:sleeps", "", seconds))
+        for seconds in ("1.0", "1.01")
+    ]
+    await asyncio.sleep(0.3)
+
+    os.kill(mother, 9)
+    at_once = [await pool.judge("number", "1", f"{i}") for i in range(1, 9)]
+
+    verdicts = [*await asyncio.gather(*in_judges), *at_once]
+    assert [(v.status, v.detail) for v in verdicts if v.status == "error"] == []
+    assert pool.stats.errors == 0
+    await pool.close()
+
+
 @pytest.mark.row(24)
 async def test_a_full_queue_makes_whoever_asks_wait_and_loses_nothing():
     pool = JudgePool(JudgeConfig(workers=1, queue_size=4))
