@@ -106,16 +106,21 @@ def middle(value: Any) -> float:
     return float(value["median"] if isinstance(value, Mapping) else value)
 
 
-def kept_result(name: str) -> dict[str, Any] | None:
-    path = KEPT / f"{name}.json"
+def kept_result(name: str, *, full: bool) -> dict[str, Any] | None:
+    path = _kept_path(name, full)
     return json.loads(path.read_text()) if path.is_file() else None
 
 
-def keep(name: str, result: Mapping[str, Any]) -> Path:
+def keep(name: str, result: Mapping[str, Any], *, full: bool) -> Path:
     KEPT.mkdir(exist_ok=True)
-    path = KEPT / f"{name}.json"
+    path = _kept_path(name, full)
     path.write_text(json.dumps(result, indent=1) + "\n")
     return path
+
+
+def _kept_path(name: str, full: bool) -> Path:
+    """Short runs are compared with short ones: of fewer steps other ratios come out."""
+    return KEPT / (f"{name}.json" if full else f"{name}.short.json")
 
 
 def machine() -> dict[str, Any]:
@@ -158,7 +163,11 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="none: all")
     parser.add_argument("--list", action="store_true", help="name them, and run none")
     parser.add_argument("--full", action="store_true", help="the settings of published figures")
-    parser.add_argument("--keep", action="store_true", help="write docs/benchmarks/NAME.json")
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="write docs/benchmarks/NAME[.short].json",
+    )
     parser.add_argument("--tolerance", type=float, default=TOLERANCE)
     given = parser.parse_args()
     if given.list:
@@ -171,11 +180,11 @@ def main() -> None:
     for name in given.names or BENCHMARKS:
         print(f"== {name}", flush=True)
         result = run(name, full=given.full)
-        kept = kept_result(name)
+        kept = kept_result(name, full=given.full)
         if result is None:
             bad.append(f"{name}: it failed, and its own lines say why")
         elif given.keep:
-            print(f"kept: {keep(name, result).relative_to(ROOT)}")
+            print(f"kept: {keep(name, result, full=given.full).relative_to(ROOT)}")
         elif kept is None:
             print("nothing is kept of it to compare with")
         else:

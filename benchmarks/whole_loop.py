@@ -16,7 +16,8 @@ at most L tokens), optimizer, number of updates and number types. ``key=value`` 
 runs, for all sides. Laconic runs as it does for anybody, with its page, its record of rollouts and
 its checkpoints; only nobody evaluates on any side.
 
-Tokens a second are counted from the end of the first ``--warm`` steps to the end of the last. The
+Tokens a second are counted from the end of the first ``--warm`` steps to the end of the last; the
+asynchronous side goes on for a few steps behind it, so that it writes ahead then as before. The
 start is from the command until the first token is next, and until the first optimizer step is done.
 TRL learns from rejected samples as well, so look at its generated tokens too. Figures of a machine
 that does something else as well are worth nothing: the load before each round is printed.
@@ -32,7 +33,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -144,13 +145,18 @@ def memory_by_name(peaks: Peaks, run_dir: Path) -> dict[str, float]:
 
 
 def _laconic(bench: Bench, side: str, folder: Path) -> tuple[list[str], Callable[[float], Seen]]:
+    lag = bench.lag if side == "async" else 0
+    # When the clock starts, rollouts of the next steps are written or in flight; so they must be
+    # when it stops, and a run writes nothing behind its last step.
+    beyond = lag + 1 if lag else 0
     command = [
         sys.executable, str(ROOT / "laconic_cli.py"), "train", bench.preset, *bench.settings,
-        f"max_lag={bench.lag if side == 'async' else 0}", f"runs_dir={folder}", "name=run",
+        f"steps={bench.config.steps + beyond}", f"max_lag={lag}", f"runs_dir={folder}", "name=run",
     ]  # fmt: skip
 
     def read(began: float) -> Seen:
-        return seen_in(folder / "run", began)
+        seen = seen_in(folder / "run", began)
+        return replace(seen, steps=seen.steps[: bench.config.steps])
 
     return command, read
 

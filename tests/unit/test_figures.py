@@ -140,6 +140,9 @@ def test_a_ratio_that_fell_beyond_the_tolerance_is_a_line_and_no_other_is():
 def test_what_is_kept_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("benchmarks.__main__.KEPT", tmp_path / "kept")
 
-    assert kept_result("x") is None
-    assert keep("x", result(a=1.0)) == tmp_path / "kept/x.json"
-    assert kept_result("x") == result(a=1.0)
+    assert kept_result("x", full=True) is None
+    assert keep("x", result(a=1.0), full=True) == tmp_path / "kept/x.json"
+    assert kept_result("x", full=True) == result(a=1.0)
+    assert kept_result("x", full=False) is None
+    assert keep("x", result(a=2.0), full=False) == tmp_path / "kept/x.short.json"
+    assert kept_result("x", full=False) == result(a=2.0)
