@@ -3,7 +3,8 @@
 import copy
 import multiprocessing
 import os
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterable, Iterator
 from types import MethodType
 from typing import Any
 
@@ -19,6 +20,7 @@ from vllm.model_executor.model_loader.reload import (
     initialize_layerwise_reload,
 )
 from vllm.model_executor.model_loader.reload.layerwise import (
+    LAYERWISE_INFO,
     _layerwise_process,
     get_layerwise_info,
     initialize_online_processing,
@@ -150,6 +152,7 @@ class Staged:
         self._tensors = _tensors(paths, self.digest)
         self._likeness: dict[torch.nn.Module, torch.nn.Module] = {}
         self._model = self._like(model)
+        weakref.finalize(self, _let_go_of, list(self._likeness.values()))
         for layer, likeness in self._likeness.items():
             info = get_layerwise_info(likeness)
             known = get_layerwise_info(layer)
@@ -204,6 +207,17 @@ class Staged:
                 getattr(layer, name).data = parameter.data
             made = {name: value for name, value in likeness.__dict__.items() if name not in OWN}
             layer.__dict__.update(made)
+
+
+def _let_go_of(likenesses: Iterable[torch.nn.Module]) -> None:
+    """vLLM's book of a likeness, and the loaders of its parameters, refer back to the likeness and to
+    the book: all would stay, with weights that the model has long replaced."""
+    for likeness in likenesses:
+        book = LAYERWISE_INFO.pop(likeness)
+        book.restore_metadata = ({}, {})
+        book.reset()
+        for name in OWN:
+            likeness.__dict__[name].clear()
 
 
 def _apart(tensor: torch.Tensor, layer: torch.nn.Module, likeness: torch.nn.Module) -> torch.Tensor:
