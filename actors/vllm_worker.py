@@ -210,8 +210,8 @@ class Staged:
 
 
 def _let_go_of(likenesses: Iterable[torch.nn.Module]) -> None:
-    """vLLM's book of a likeness, and the loaders of its parameters, refer back to the likeness and to
-    the book: all would stay, with weights that the model has long replaced."""
+    """vLLM's book of a likeness, and the loaders of its parameters, refer back to both: they would
+    stay, with weights that the model has long replaced."""
     for likeness in likenesses:
         book = LAYERWISE_INFO.pop(likeness)
         book.restore_metadata = ({}, {})
