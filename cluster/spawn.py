@@ -155,8 +155,13 @@ class Remote:
 
     def _died(self, method: str, error: RayActorError) -> ActorDied:
         again = "" if self._revival is None else f", having started again {self._revival.times}x"
-        reason = " ".join(str(error).split())[:300]
-        return ActorDied(f"{self.name} died during {method}{again}: {reason}")
+        return ActorDied(f"{self.name} died during {method}{again}: {_reason(error)}")
+
+
+def _reason(error: RayActorError) -> str:
+    """Ray's words without the ids, which it puts before them."""
+    said = [line for line in str(error).splitlines() if not line.startswith("\t")]
+    return " ".join(" ".join(said[1:] or said).split())[:300]
 
 
 def spawn(

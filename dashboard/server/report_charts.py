@@ -82,7 +82,8 @@ def point_chart(points: Sequence[Point], *, x_label: str) -> str:
         return ""
     xs = [x for point in points for x in point.x_span]
     ys = [y for point in points for y in point.y_span]
-    axes = Axes(x=_padded((min(xs), max(xs)), False), y=_padded((min(ys), max(ys)), False),
+    low, high = _padded((min(ys), max(ys)), False)
+    axes = Axes(x=_padded((min(xs), max(xs)), False), y=(max(low, 0.0), min(high, 1.0)),
                 x_label=x_label, is_share=True)  # fmt: skip
     runs = {point.color: point.label.partition(" · ")[0] for point in points}
     body = "".join(_cross(axes, point) for point in points)
@@ -92,7 +93,7 @@ def point_chart(points: Sequence[Point], *, x_label: str) -> str:
 def bars(rows: Sequence[tuple[str, float, str]]) -> str:
     """Horizontal bars: a name, a number from 0 up, and what to say of it."""
     most = max((value for _, value, _ in rows), default=0.0) or 1.0
-    height, label, room = 24, 128, WIDTH - 128 - 150
+    height, label, room = 24, 150, WIDTH - 150 - 150
     parts = []
     for place, (name, value, text) in enumerate(rows):
         y, width = place * height, room * value / most

@@ -32,9 +32,11 @@ border-bottom:1px solid var(--line);vertical-align:top}
 th{font-weight:600;color:var(--ink2);white-space:nowrap}
 th:first-child,td:first-child,.words td,.words th{text-align:left}
 td:last-child,th:last-child{padding-right:0}td bdi{overflow-wrap:anywhere}
+.words td bdi{white-space:nowrap}.words td:nth-child(3) bdi{white-space:normal}
 .note{display:inline-block;border:1px solid var(--bad);color:var(--bad);border-radius:4px;
 padding:2px 8px;font-weight:600}
-svg.chart{width:100%;height:auto;display:block}svg text{fill:var(--ink2);font-size:12px}
+svg.chart{width:100%;max-width:760px;height:auto;display:block}
+svg text{fill:var(--ink2);font-size:12px}
 svg .axis{fill:var(--ink3);font-size:11px}svg .name{fill:var(--ink)}
 .grid{stroke:var(--line)}.line{fill:none;stroke-width:1.5}.span{stroke-width:1;opacity:.6}
 .base{fill:var(--surface);stroke-width:2}.bar{fill:var(--c0)}.band{opacity:.16}

@@ -64,8 +64,11 @@ async def test_a_part_that_died_is_told_from_one_that_died_behind_it():
         with pytest.raises(ActorFailed, match="behind died during ask") as failure:
             await front.ask()
         assert not isinstance(failure.value, PartDied)
-        with pytest.raises(ActorDied, match="behind died during ask"):
+        with pytest.raises(
+            ActorDied, match="behind died during ask: The actor is dead because"
+        ) as death:
             await behind.ask()
+        assert "actor_id" not in str(death.value)
         with pytest.raises(EngineDied, match=r"^the engine.s process died$"):
             await front.lose_engine()
         with pytest.raises(ActorFailed, match="front failed in refuse: KeyError") as failure:
