@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ from cluster.remote import Remote
 from configs.errors import UserError
 from configs.run_files import (
     EVENTS,
-    FOLDERS,
     GUARDRAIL,
     HISTORY,
     METRICS,
@@ -35,6 +34,7 @@ from configs.run_files import (
     STATE,
     SUMMARY,
     VERDICTS,
+    read_manifest,
 )
 from configs.run_files import MANIFEST as PARTS
 from verifiers.parent import die_with_parent
@@ -146,24 +146,34 @@ class _Copy:
         self._remote = remote
         self._before = before
         self._staging = run_dir / "mirror.tmp"
+        self._checkpoint = self._staging / "checkpoint"
         self._num_bytes = 0
+        self._missing: list[str] = []
 
     def make(self) -> Copied:
         newest, complaints = CheckpointStore(self._run_dir / "checkpoints", keep=2).newest()
         shutil.rmtree(self._staging, ignore_errors=True)
         try:
-            if newest is not None:  # it may be removed for a newer one before it is copied
-                shutil.copytree(newest.path, self._staging, copy_function=os.link)
-            # Not before: the log knows all steps of the checkpoint. And the list of parts is
-            # measured before the parts are looked for, so that it names none that is not there.
-            sizes = dict(self._growing()) | dict(self._parts())
+            # Whatever is copied may be removed for something newer before its turn comes.
+            if newest is not None:
+                shutil.copytree(newest.path, self._checkpoint, copy_function=os.link)
+            # Not before: the log knows all steps of the checkpoint.
+            sizes = dict(self._growing())
+            parts = self._listed()
+            there = {name: pieces for name in parts if (pieces := self._before.files.get(name))}
+            sizes |= dict(self._parts(name for name in parts if name not in there))
             after = Index(run=self._before.run, texts=dict(self._texts()))
             after.checkpoints = self._checkpoints(newest.path.name if newest else None)
-            after.files = {name: self._pieces(name, size) for name, size in sizes.items()}
+            after.files = there | {name: self._pieces(name, size) for name, size in sizes.items()}
             self._remote.write(INDEX, after.encode())
             self._remote.remove(sorted(self._before.names() - after.names()))
         finally:
             shutil.rmtree(self._staging, ignore_errors=True)
+        if self._missing:
+            complaints.append(
+                f"{len(self._missing)} of the files that {PARTS} lists are not there: "
+                f"{self._missing[0]}, …"
+            )
         return Copied(
             step=newest.state.step if newest else None,
             num_bytes=self._num_bytes,
@@ -178,12 +188,29 @@ class _Copy:
     def _growing(self) -> Iterator[tuple[str, int]]:
         for pattern in GROWING:
             for path in sorted(self._run_dir.glob(pattern)):
-                yield str(path.relative_to(self._run_dir)), path.stat().st_size
+                # The list of parts stays as it is now, and so names none that comes later.
+                yield self._stage(path, shutil.copyfile if pattern == PARTS else os.link)
 
-    def _parts(self) -> Iterator[tuple[str, int]]:
-        for folder in FOLDERS.values():
-            for path in sorted((self._run_dir / folder).glob("*.parquet")):
-                yield str(path.relative_to(self._run_dir)), path.stat().st_size
+    def _listed(self) -> list[str]:
+        """The parts that no other one replaces."""
+        try:
+            return [part["file"] for part in read_manifest(self._staging)]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{self._run_dir / PARTS} cannot be read: {error}") from None
+
+    def _parts(self, names: Iterable[str]) -> Iterator[tuple[str, int]]:
+        for name in names:
+            try:
+                yield self._stage(self._run_dir / name, os.link)
+            except FileNotFoundError:
+                self._missing.append(name)
+
+    def _stage(self, path: Path, how: Callable[[Path, Path], object]) -> tuple[str, int]:
+        name = path.relative_to(self._run_dir)
+        staged = self._staging / name
+        staged.parent.mkdir(parents=True, exist_ok=True)
+        how(path, staged)
+        return str(name), staged.stat().st_size
 
     def _pieces(self, name: str, size: int) -> list[Piece]:
         """As few as they are many: a new piece swallows those before it that are no larger."""
@@ -195,7 +222,7 @@ class _Copy:
             return pieces
         while pieces and pieces[-1].size <= min(size - start, PIECE // 2):
             start -= pieces.pop().size
-        with (self._run_dir / name).open("rb") as file:
+        with (self._staging / name).open("rb") as file:
             file.seek(start)
             while start < size:
                 content = file.read(min(PIECE, size - start))
@@ -215,11 +242,11 @@ class _Copy:
         there = self._before.checkpoints
         if newest is None:
             return dict(there)
-        manifest = (self._staging / MANIFEST).read_text()
+        manifest = (self._checkpoint / MANIFEST).read_text()
         if there.get(newest) != manifest:  # another one of this step may be there: of steps that
             for file, name in checkpoint_files(newest, manifest).items():  # were taken back
-                self._num_bytes += (self._staging / file).stat().st_size
-                self._remote.put(self._staging / file, name)
+                self._num_bytes += (self._checkpoint / file).stat().st_size
+                self._remote.put(self._checkpoint / file, name)
         found = {name: there[name] for name in there if _step(name) < _step(newest)}
         last = sorted(found, key=_step)[1 - KEEP :]
         here = {path.name for path in (self._run_dir / "checkpoints").glob("step-*")}

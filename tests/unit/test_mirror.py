@@ -4,12 +4,14 @@ import asyncio
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from actors.line_file import encode
 from cluster import mirror, mirroring
 from cluster.checkpoint import CheckpointStore, TrainState, check
 from cluster.fetch import fetch
@@ -18,6 +20,7 @@ from cluster.mirroring import Mirroring
 from cluster.remote import Remote, RemoteError
 from cluster.train import OutOfGrace, Run, Stopped
 from configs.errors import UserError
+from configs.run_files import read_manifest
 from configs.schema import MirrorConfig
 from tests.said import Laconic
 
@@ -38,7 +41,7 @@ def run(tmp_path: Path) -> Path:
     (run / "resolved.yaml").write_text("steps: 9\n")
     (run / "evals/before.json").write_text("{}")
     (run / "queue/log-0001.jsonl").write_bytes(b"first\n")
-    (run / "rollouts/meta/part-1-0.parquet").write_bytes(b"rows")
+    part(run, "part-1-0", b"rows")
     (run / "logs/queue.log").write_text("not to be copied")
     save(run, 2)
     return run
@@ -52,9 +55,29 @@ def save(run: Path, step: int, content: bytes | None = None, keep: int = 2) -> N
     store.commit(folder, TrainState(step=step, end_ticket=8 * step, seconds=1.0))
 
 
+def part(run: Path, name: str, content: bytes, replaces: Sequence[str] = ()) -> Path:
+    """As the recorder does it: the part first, then its line."""
+    path = run / f"rollouts/meta/{name}.parquet"
+    path.write_bytes(content)
+    replaced = [f"rollouts/meta/{name}.parquet" for name in replaces]
+    line = {"kind": "meta", "file": f"rollouts/meta/{name}.parquet", "replaces": replaced}
+    with (run / "rollouts/manifest.jsonl").open("ab") as manifest:
+        manifest.write(encode(line))
+    return path
+
+
 def stored(tmp_path: Path) -> list[str]:
     root = tmp_path / "store/one"
     return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+def fetch_into(url: str, folder: Path) -> Path:
+    fetch(f"{url}/one", folder)
+    return folder
+
+
+def rows(run: Path) -> list[bytes]:
+    return [(run / part["file"]).read_bytes() for part in read_manifest(run)]
 
 
 def weights(run: Path, step: int) -> bytes:
@@ -317,6 +340,48 @@ def test_a_checkpoint_that_is_removed_while_it_is_copied_is_there_whole(
     assert copy(run, url).step == 2
     assert not (run / "checkpoints/step-000002").exists()
     assert fetch(f"{url}/one", tmp_path / "again").checkpoint == "step-000002"
+
+
+def test_parts_that_are_merged_and_go_while_they_are_copied_are_there_whole(
+    tmp_path: Path, run: Path, url: str, monkeypatch: pytest.MonkeyPatch
+):
+    put = Remote.put
+
+    def slow(remote: Remote, source: Path, name: str) -> None:
+        if not (run / "rollouts/meta/merged.parquet").exists():
+            part(run, "merged", b"rows and rows", replaces=["part-1-0", "part-1-1"])
+            for path in (run / "rollouts/meta").glob("part-*"):
+                path.unlink()
+        put(remote, source, name)
+
+    part(run, "part-1-1", b" and rows")
+    with monkeypatch.context() as patched:
+        patched.setattr(Remote, "put", slow)
+        assert copy(run, url).complaints == ()
+
+    assert rows(fetch_into(url, tmp_path / "before")) == [b"rows", b" and rows"]
+    copy(run, url)
+    again = fetch_into(url, tmp_path / "after")
+    assert rows(again) == [b"rows and rows"]
+    assert [path.name for path in (again / "rollouts/meta").iterdir()] == ["merged.parquet"]
+
+
+def test_only_parts_that_are_listed_and_not_replaced_are_copied(
+    tmp_path: Path, run: Path, url: str
+):
+    part(run, "merged", b"rows", replaces=["part-1-0"])
+    (run / "rollouts/meta/part-1-1.parquet").write_bytes(b"not yet listed")
+    for name in ("lost", "lost too"):
+        part(run, name, b"").unlink()
+
+    [complaint] = copy(run, url).complaints
+
+    assert "2 of the files" in complaint and "rollouts/meta/lost.parquet" in complaint
+    names = [name for name in stored(tmp_path) if "/meta/" in name]
+    assert len(names) == 1 and "merged" in names[0]
+    (run / "rollouts/manifest.jsonl").write_text("no json\n")
+    with pytest.raises(UserError, match=r"rollouts/manifest\.jsonl cannot be read: .* line 1"):
+        copy(run, url)
 
 
 def test_by_hand_from_the_command_line(tmp_path: Path, run: Path, url: str, laconic: Laconic):
