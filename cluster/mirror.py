@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import xxhash
 
@@ -216,13 +216,11 @@ class _Copy:
         """As few as they are many: a new piece swallows those before it that are no larger."""
         pieces = list(self._before.files.get(name, []))
         start = sum(piece.size for piece in pieces)
-        if start > size:  # another file than it was
-            pieces, start = [], 0
-        if start == size:
-            return pieces
-        while pieces and pieces[-1].size <= min(size - start, PIECE // 2):
-            start -= pieces.pop().size
         with (self._staging / name).open("rb") as file:
+            if start > size or (pieces and not _ends(file, start, pieces[-1])):
+                pieces, start = [], 0  # another file than it was, or cut back and grown again
+            while pieces and pieces[-1].size <= min(size - start, PIECE // 2):
+                start -= pieces.pop().size
             file.seek(start)
             while start < size:
                 content = file.read(min(PIECE, size - start))
@@ -252,6 +250,12 @@ class _Copy:
         here = {path.name for path in (self._run_dir / "checkpoints").glob("step-*")}
         kept = {name: found[name] for name in found if name in here or name in last}
         return {**kept, newest: manifest}
+
+
+def _ends(file: BinaryIO, end: int, piece: Piece) -> bool:
+    """Whether the file still has this piece before ``end``."""
+    file.seek(end - piece.size)
+    return xxhash.xxh3_128_hexdigest(file.read(piece.size)) == piece.digest
 
 
 def _step(name: str) -> int:

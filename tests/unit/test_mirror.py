@@ -384,6 +384,18 @@ def test_only_parts_that_are_listed_and_not_replaced_are_copied(
         copy(run, url)
 
 
+@pytest.mark.parametrize("content", [b"other\n", b"other\nlonger\n", b"fir\n"])
+def test_a_file_that_was_cut_back_and_grown_again_is_copied_anew(
+    tmp_path: Path, run: Path, url: str, content: bytes
+):
+    copy(run, url)
+    (run / "queue/log-0001.jsonl").write_bytes(content)
+
+    copy(run, url)
+
+    assert (fetch_into(url, tmp_path / "again") / "queue/log-0001.jsonl").read_bytes() == content
+
+
 def test_by_hand_from_the_command_line(tmp_path: Path, run: Path, url: str, laconic: Laconic):
     made = laconic("ckpt", "mirror", str(run), url)
     back = laconic("ckpt", "fetch", f"{url}/one", str(tmp_path / "again"))
