@@ -9,11 +9,13 @@ Small files that change are kept in the index itself. What the index no longer n
 after it, so whoever dies on the way leaves the copy of the time before, whole.
 """
 
+import fcntl
 import json
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -40,6 +42,7 @@ from configs.run_files import MANIFEST as PARTS
 from verifiers.parent import die_with_parent
 
 INDEX = "index.json"
+LOCK = "mirror.lock"
 FORMAT = 1
 
 TEXTS = (RUN, RESOLVED, SOURCES, STATE, SUMMARY, GUARDRAIL, "evals/*.json")
@@ -131,13 +134,28 @@ def require_mirror(url: str, run_dir: Path) -> None:
         raise _other_run(remote)
 
 
-def copy(run_dir: Path, url: str) -> Copied:
-    """What is new since the last call. Raises ``RemoteError``; then call it again."""
-    remote = Remote(address(url, run_dir))
-    before = read_index(remote) or Index(run=_identity(run_dir))
-    if before.run != _identity(run_dir):
-        raise _other_run(remote)
-    return _Copy(run_dir, remote, before).make()
+def copy(run_dir: Path, url: str, *, waits: bool = False) -> Copied:
+    """What is new since the last call. Raises ``RemoteError``; then call it again. While another
+    process copies this run: ``waits`` for its end, or raises UserError."""
+    with _alone(run_dir, waits):
+        remote = Remote(address(url, run_dir))
+        before = read_index(remote) or Index(run=_identity(run_dir))
+        if before.run != _identity(run_dir):
+            raise _other_run(remote)
+        return _Copy(run_dir, remote, before).make()
+
+
+@contextmanager
+def _alone(run_dir: Path, waits: bool) -> Iterator[None]:
+    with (run_dir / LOCK).open("w") as file:
+        try:
+            # By process, as the run's own lock: it goes with the process, however that ends.
+            fcntl.lockf(file, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
+        except (BlockingIOError, PermissionError):
+            raise UserError(
+                f"{run_dir} is being copied by another process; try again when that is done"
+            ) from None
+        yield
 
 
 class _Copy:
@@ -283,7 +301,7 @@ def main() -> None:
     die_with_parent(int(parent))
     os.nice(NICE)
     try:
-        found: dict[str, Any] = asdict(copy(Path(run_dir), url))
+        found: dict[str, Any] = asdict(copy(Path(run_dir), url, waits=True))
     except (OSError, UserError) as error:
         sys.exit(str(error))
     print(json.dumps(found))

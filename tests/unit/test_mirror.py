@@ -3,9 +3,10 @@
 import asyncio
 import json
 import shutil
+import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -407,6 +408,42 @@ def test_by_hand_from_the_command_line(tmp_path: Path, run: Path, url: str, laco
     assert (twice.code, nothing.code) == (2, 2)
     assert "exists; name a folder that does not" in twice.stderr
     assert "holds no copy of a run" in nothing.stderr
+
+
+async def test_one_process_at_a_time_copies_a_run(
+    tmp_path: Path, run: Path, url: str, laconic: Laconic
+):
+    reports = Reports()
+    copying = Mirroring(MirrorConfig(url=url), run, reports)
+    with held(run):
+        by_hand = laconic("ckpt", "mirror", str(run), url)
+        copying.committed()
+        await asyncio.sleep(2)
+
+        assert by_hand.code == 2
+        assert "is being copied by another process; try again when" in by_hand.stderr
+        assert not reports.said and read_index(Remote(f"{url}/one")) is None
+
+    await copying.finish()
+
+    assert {kind for kind, _ in reports.said} == {"mirrored"}, reports.said
+
+
+@contextmanager
+def held(run: Path) -> Iterator[None]:
+    """By somebody else, who copies it."""
+    script = (
+        "import sys, fcntl; file = open(sys.argv[1], 'w'); fcntl.lockf(file, fcntl.LOCK_EX);"
+        "print('held', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", script, str(run / mirror.LOCK)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    with holder:
+        assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+        yield
+        holder.communicate()
 
 
 def test_the_index_is_the_last_that_is_written(
