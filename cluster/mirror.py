@@ -178,13 +178,15 @@ class _Copy:
             # Not before: the log knows all steps of the checkpoint.
             sizes = dict(self._growing())
             parts = self._listed()
-            there = {name: pieces for name in parts if (pieces := self._before.files.get(name))}
-            sizes |= dict(self._parts(name for name in parts if name not in there))
+            known = {name: pieces for name in parts if (pieces := self._before.files.get(name))}
+            sizes |= dict(self._parts(name for name in parts if name not in known))
             after = Index(run=self._before.run, texts=dict(self._texts()))
             after.checkpoints = self._checkpoints(newest.path.name if newest else None)
-            after.files = there | {name: self._pieces(name, size) for name, size in sizes.items()}
+            after.files = known | {name: self._pieces(name, size) for name, size in sizes.items()}
             self._remote.write(INDEX, after.encode())
-            self._remote.remove(sorted(self._before.names() - after.names()))
+            # Not only what the index before named: a copy that was cut off is in none.
+            there = {*self._remote.names("checkpoints"), *self._remote.names("files")}
+            self._remote.remove(sorted(there - after.names()))
         finally:
             shutil.rmtree(self._staging, ignore_errors=True)
         if self._missing:

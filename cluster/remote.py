@@ -40,10 +40,10 @@ class Remote:
         self._is_local = scheme in ("file", "local")
 
     def probe(self) -> None:
-        """Raises UserError unless one can write there, read it again and take it away."""
+        """Raises UserError unless one can write there, read it, see it and take it away."""
         try:
             self.write(PROBE, b"laconic")
-            if self.read(PROBE) != b"laconic":
+            if self.read(PROBE) != b"laconic" or self.names(PROBE) != [PROBE]:
                 raise RemoteError(f"{self.url} does not give back what was written there")
             self.remove([PROBE])
         except RemoteError as error:
@@ -74,6 +74,12 @@ class Remote:
     def get(self, name: str, target: Path) -> None:
         with self._told("read", name):
             self._fs.get_file(self._at(name), str(target))
+
+    def names(self, folder: str) -> list[str]:
+        """Of every file that is there below it."""
+        with self._told("list", folder):
+            found = self._fs.find(self._at(folder))
+        return [name.removeprefix(f"{self._root}/") for name in found]
 
     def remove(self, names: list[str]) -> None:
         """Whatever is not there is no harm."""

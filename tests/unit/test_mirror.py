@@ -385,6 +385,38 @@ def test_only_parts_that_are_listed_and_not_replaced_are_copied(
         copy(run, url)
 
 
+def test_what_a_copy_left_that_was_cut_off_is_removed_by_the_next(
+    tmp_path: Path, run: Path, url: str, monkeypatch: pytest.MonkeyPatch
+):
+    copy(run, url)
+    write = Remote.write
+
+    def dying(remote: Remote, name: str, content: bytes) -> None:
+        if name == mirror.INDEX:
+            raise RemoteError("it is gone")
+        write(remote, name, content)
+
+    save(run, 4)
+    with (run / "queue/log-0001.jsonl").open("ab") as log:
+        log.write(b"second\n")
+    with monkeypatch.context() as patched:
+        patched.setattr(Remote, "write", dying)
+        with pytest.raises(RemoteError):
+            copy(run, url)
+    assert [name for name in stored(tmp_path) if "step-000004" in name]
+    (tmp_path / "store/one/files/queue/half.tmp").touch()
+    (tmp_path / "store/one/of somebody else").touch()
+    save(run, 4, content=b"taken again")
+    with (run / "queue/log-0001.jsonl").open("ab") as log:
+        log.write(b"third\n")
+
+    copy(run, url)
+
+    index = read_index(Remote(f"{url}/one"))
+    assert index is not None
+    assert set(stored(tmp_path)) == index.names() | {"index.json", "of somebody else"}
+
+
 @pytest.mark.parametrize("content", [b"other\n", b"other\nlonger\n", b"fir\n"])
 def test_a_file_that_was_cut_back_and_grown_again_is_copied_anew(
     tmp_path: Path, run: Path, url: str, content: bytes
