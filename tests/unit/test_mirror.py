@@ -14,6 +14,7 @@ import pytest
 
 from actors.line_file import encode
 from cluster import mirror, mirroring
+from cluster import remote as remote_module
 from cluster.checkpoint import CheckpointStore, TrainState, check
 from cluster.fetch import fetch
 from cluster.mirror import copy, read_index, require_mirror
@@ -24,6 +25,7 @@ from configs.errors import UserError
 from configs.run_files import read_manifest
 from configs.schema import MirrorConfig
 from tests.said import Laconic
+from verifiers.durable import sync
 
 pytest.importorskip("fsspec")
 
@@ -273,6 +275,15 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_starts(tmp_path:
     assert "\n" not in str(refused.value)
 
 
+def test_a_place_that_cannot_be_listed_is_told_before_anything_starts(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(Remote, "names", lambda remote, folder: [f"elsewhere/{folder}"])
+
+    with pytest.raises(UserError, match="does not give back what was written there"):
+        require_mirror(url, tmp_path / "one")
+
+
 class Reports:
     def __init__(self) -> None:
         self.said: list[tuple[str, str]] = []
@@ -415,6 +426,44 @@ def test_what_a_copy_left_that_was_cut_off_is_removed_by_the_next(
     index = read_index(Remote(f"{url}/one"))
     assert index is not None
     assert set(stored(tmp_path)) == index.names() | {"index.json", "of somebody else"}
+
+
+def test_all_is_on_the_disk_before_the_index_is_and_that_before_anything_is_removed(
+    tmp_path: Path, run: Path, url: str, monkeypatch: pytest.MonkeyPatch
+):
+    root = tmp_path / "store/one"
+    synced: list[Path] = []
+
+    def is_durable(path: Path) -> bool:
+        """Itself, and then its name."""
+        last = {path: place for place, path in enumerate(synced)}
+        return path in last and last[path] < last.get(path.parent, -1)
+
+    def note(path: Path) -> None:
+        sync(path)
+        synced.append(path.with_name(path.name.removesuffix(".tmp")))
+
+    calls: list[str] = []
+    write, remove = Remote.write, Remote.remove
+
+    def writing(remote: Remote, name: str, content: bytes) -> None:
+        if name == mirror.INDEX:
+            calls.append("write")
+            assert [path for path in [root, *root.rglob("*")] if not is_durable(path)] == []
+        write(remote, name, content)
+
+    def removing(remote: Remote, names: list[str]) -> None:
+        calls.append("remove")
+        assert is_durable(root / mirror.INDEX)
+        remove(remote, names)
+
+    monkeypatch.setattr(remote_module, "sync", note)
+    monkeypatch.setattr(Remote, "write", writing)
+    monkeypatch.setattr(Remote, "remove", removing)
+
+    copy(run, url)
+
+    assert calls == ["write", "remove"]
 
 
 @pytest.mark.parametrize("content", [b"other\n", b"other\nlonger\n", b"fir\n"])
