@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
+from verifiers.durable import sync
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "file": {"auto_mkdir": True},
@@ -40,10 +41,10 @@ class Remote:
         self._is_local = scheme in ("file", "local")
 
     def probe(self) -> None:
-        """Raises UserError unless one can write there, read it again and take it away."""
+        """Raises UserError unless one can write there, read it, see it and take it away."""
         try:
             self.write(PROBE, b"laconic")
-            if self.read(PROBE) != b"laconic":
+            if self.read(PROBE) != b"laconic" or self.names(PROBE) != [PROBE]:
                 raise RemoteError(f"{self.url} does not give back what was written there")
             self.remove([PROBE])
         except RemoteError as error:
@@ -58,22 +59,34 @@ class Remote:
                 return None
 
     def write(self, name: str, content: bytes) -> None:
-        """Whole or not at all: a reader sees what was there before, or this."""
+        """Whole or not at all: a reader sees what was there before, or this. As ``put``, durably:
+        for a bucket that is so as soon as it answers."""
         with self._told("write", name):
             if not self._is_local:
                 self._fs.pipe_file(self._at(name), content)
                 return
             temporary = f"{self._at(name)}.tmp"
             self._fs.pipe_file(temporary, content)
+            sync(Path(temporary))
             os.replace(temporary, self._at(name))
+            self._sync_folders(name)
 
     def put(self, source: Path, name: str) -> None:
         with self._told("write", name):
             self._fs.put_file(str(source), self._at(name))
+            if self._is_local:
+                sync(Path(self._at(name)))
+                self._sync_folders(name)
 
     def get(self, name: str, target: Path) -> None:
         with self._told("read", name):
             self._fs.get_file(self._at(name), str(target))
+
+    def names(self, folder: str) -> list[str]:
+        """Of every file that is there below it."""
+        with self._told("list", folder):
+            found = self._fs.find(self._at(folder))
+        return [name.removeprefix(f"{self._root}/") for name in found]
 
     def remove(self, names: list[str]) -> None:
         """Whatever is not there is no harm."""
@@ -83,6 +96,11 @@ class Remote:
                     self._fs.rm_file(self._at(name))
                 except FileNotFoundError:
                     continue
+
+    def _sync_folders(self, name: str) -> None:
+        """Those that may have been made for this local file, and the one that they are in."""
+        for folder in Path(self._at(name)).parents[: name.count("/") + 2]:
+            sync(folder)
 
     def _at(self, name: str) -> str:
         return f"{self._root}/{name}"

@@ -3,14 +3,18 @@
 import asyncio
 import json
 import shutil
+import subprocess
 import sys
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from actors.line_file import encode
 from cluster import mirror, mirroring
+from cluster import remote as remote_module
 from cluster.checkpoint import CheckpointStore, TrainState, check
 from cluster.fetch import fetch
 from cluster.mirror import copy, read_index, require_mirror
@@ -18,8 +22,10 @@ from cluster.mirroring import Mirroring
 from cluster.remote import Remote, RemoteError
 from cluster.train import OutOfGrace, Run, Stopped
 from configs.errors import UserError
+from configs.run_files import read_manifest
 from configs.schema import MirrorConfig
 from tests.said import Laconic
+from verifiers.durable import sync
 
 pytest.importorskip("fsspec")
 
@@ -38,7 +44,7 @@ def run(tmp_path: Path) -> Path:
     (run / "resolved.yaml").write_text("steps: 9\n")
     (run / "evals/before.json").write_text("{}")
     (run / "queue/log-0001.jsonl").write_bytes(b"first\n")
-    (run / "rollouts/meta/part-1-0.parquet").write_bytes(b"rows")
+    part(run, "part-1-0", b"rows")
     (run / "logs/queue.log").write_text("not to be copied")
     save(run, 2)
     return run
@@ -52,9 +58,29 @@ def save(run: Path, step: int, content: bytes | None = None, keep: int = 2) -> N
     store.commit(folder, TrainState(step=step, end_ticket=8 * step, seconds=1.0))
 
 
+def part(run: Path, name: str, content: bytes, replaces: Sequence[str] = ()) -> Path:
+    """As the recorder does it: the part first, then its line."""
+    path = run / f"rollouts/meta/{name}.parquet"
+    path.write_bytes(content)
+    replaced = [f"rollouts/meta/{name}.parquet" for name in replaces]
+    line = {"kind": "meta", "file": f"rollouts/meta/{name}.parquet", "replaces": replaced}
+    with (run / "rollouts/manifest.jsonl").open("ab") as manifest:
+        manifest.write(encode(line))
+    return path
+
+
 def stored(tmp_path: Path) -> list[str]:
     root = tmp_path / "store/one"
     return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+def fetch_into(url: str, folder: Path) -> Path:
+    fetch(f"{url}/one", folder)
+    return folder
+
+
+def rows(run: Path) -> list[bytes]:
+    return [(run / part["file"]).read_bytes() for part in read_manifest(run)]
 
 
 def weights(run: Path, step: int) -> bytes:
@@ -249,6 +275,15 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_starts(tmp_path:
     assert "\n" not in str(refused.value)
 
 
+def test_a_place_that_cannot_be_listed_is_told_before_anything_starts(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(Remote, "names", lambda remote, folder: [f"elsewhere/{folder}"])
+
+    with pytest.raises(UserError, match="does not give back what was written there"):
+        require_mirror(url, tmp_path / "one")
+
+
 class Reports:
     def __init__(self) -> None:
         self.said: list[tuple[str, str]] = []
@@ -319,6 +354,130 @@ def test_a_checkpoint_that_is_removed_while_it_is_copied_is_there_whole(
     assert fetch(f"{url}/one", tmp_path / "again").checkpoint == "step-000002"
 
 
+def test_parts_that_are_merged_and_go_while_they_are_copied_are_there_whole(
+    tmp_path: Path, run: Path, url: str, monkeypatch: pytest.MonkeyPatch
+):
+    put = Remote.put
+
+    def slow(remote: Remote, source: Path, name: str) -> None:
+        if not (run / "rollouts/meta/merged.parquet").exists():
+            part(run, "merged", b"rows and rows", replaces=["part-1-0", "part-1-1"])
+            for path in (run / "rollouts/meta").glob("part-*"):
+                path.unlink()
+        put(remote, source, name)
+
+    part(run, "part-1-1", b" and rows")
+    with monkeypatch.context() as patched:
+        patched.setattr(Remote, "put", slow)
+        assert copy(run, url).complaints == ()
+
+    assert rows(fetch_into(url, tmp_path / "before")) == [b"rows", b" and rows"]
+    copy(run, url)
+    again = fetch_into(url, tmp_path / "after")
+    assert rows(again) == [b"rows and rows"]
+    assert [path.name for path in (again / "rollouts/meta").iterdir()] == ["merged.parquet"]
+
+
+def test_only_parts_that_are_listed_and_not_replaced_are_copied(
+    tmp_path: Path, run: Path, url: str
+):
+    part(run, "merged", b"rows", replaces=["part-1-0"])
+    (run / "rollouts/meta/part-1-1.parquet").write_bytes(b"not yet listed")
+    for name in ("lost", "lost too"):
+        part(run, name, b"").unlink()
+
+    [complaint] = copy(run, url).complaints
+
+    assert "2 of the files" in complaint and "rollouts/meta/lost.parquet" in complaint
+    names = [name for name in stored(tmp_path) if "/meta/" in name]
+    assert len(names) == 1 and "merged" in names[0]
+    (run / "rollouts/manifest.jsonl").write_text("no json\n")
+    with pytest.raises(UserError, match=r"rollouts/manifest\.jsonl cannot be read: .* line 1"):
+        copy(run, url)
+
+
+def test_what_a_copy_left_that_was_cut_off_is_removed_by_the_next(
+    tmp_path: Path, run: Path, url: str, monkeypatch: pytest.MonkeyPatch
+):
+    copy(run, url)
+    write = Remote.write
+
+    def dying(remote: Remote, name: str, content: bytes) -> None:
+        if name == mirror.INDEX:
+            raise RemoteError("it is gone")
+        write(remote, name, content)
+
+    save(run, 4)
+    with (run / "queue/log-0001.jsonl").open("ab") as log:
+        log.write(b"second\n")
+    with monkeypatch.context() as patched:
+        patched.setattr(Remote, "write", dying)
+        with pytest.raises(RemoteError):
+            copy(run, url)
+    assert [name for name in stored(tmp_path) if "step-000004" in name]
+    (tmp_path / "store/one/files/queue/half.tmp").touch()
+    (tmp_path / "store/one/of somebody else").touch()
+    save(run, 4, content=b"taken again")
+    with (run / "queue/log-0001.jsonl").open("ab") as log:
+        log.write(b"third\n")
+
+    copy(run, url)
+
+    index = read_index(Remote(f"{url}/one"))
+    assert index is not None
+    assert set(stored(tmp_path)) == index.names() | {"index.json", "of somebody else"}
+
+
+def test_all_is_on_the_disk_before_the_index_is_and_that_before_anything_is_removed(
+    tmp_path: Path, run: Path, url: str, monkeypatch: pytest.MonkeyPatch
+):
+    root = tmp_path / "store/one"
+    synced: list[Path] = []
+
+    def is_durable(path: Path) -> bool:
+        """Itself, and then its name."""
+        last = {path: place for place, path in enumerate(synced)}
+        return path in last and last[path] < last.get(path.parent, -1)
+
+    def note(path: Path) -> None:
+        sync(path)
+        synced.append(path.with_name(path.name.removesuffix(".tmp")))
+
+    calls: list[str] = []
+    write, remove = Remote.write, Remote.remove
+
+    def writing(remote: Remote, name: str, content: bytes) -> None:
+        if name == mirror.INDEX:
+            calls.append("write")
+            assert [path for path in [root, *root.rglob("*")] if not is_durable(path)] == []
+        write(remote, name, content)
+
+    def removing(remote: Remote, names: list[str]) -> None:
+        calls.append("remove")
+        assert is_durable(root / mirror.INDEX)
+        remove(remote, names)
+
+    monkeypatch.setattr(remote_module, "sync", note)
+    monkeypatch.setattr(Remote, "write", writing)
+    monkeypatch.setattr(Remote, "remove", removing)
+
+    copy(run, url)
+
+    assert calls == ["write", "remove"]
+
+
+@pytest.mark.parametrize("content", [b"other\n", b"other\nlonger\n", b"fir\n"])
+def test_a_file_that_was_cut_back_and_grown_again_is_copied_anew(
+    tmp_path: Path, run: Path, url: str, content: bytes
+):
+    copy(run, url)
+    (run / "queue/log-0001.jsonl").write_bytes(content)
+
+    copy(run, url)
+
+    assert (fetch_into(url, tmp_path / "again") / "queue/log-0001.jsonl").read_bytes() == content
+
+
 def test_by_hand_from_the_command_line(tmp_path: Path, run: Path, url: str, laconic: Laconic):
     made = laconic("ckpt", "mirror", str(run), url)
     back = laconic("ckpt", "fetch", f"{url}/one", str(tmp_path / "again"))
@@ -330,6 +489,42 @@ def test_by_hand_from_the_command_line(tmp_path: Path, run: Path, url: str, laco
     assert (twice.code, nothing.code) == (2, 2)
     assert "exists; name a folder that does not" in twice.stderr
     assert "holds no copy of a run" in nothing.stderr
+
+
+async def test_one_process_at_a_time_copies_a_run(
+    tmp_path: Path, run: Path, url: str, laconic: Laconic
+):
+    reports = Reports()
+    copying = Mirroring(MirrorConfig(url=url), run, reports)
+    with held(run):
+        by_hand = laconic("ckpt", "mirror", str(run), url)
+        copying.committed()
+        await asyncio.sleep(2)
+
+        assert by_hand.code == 2
+        assert "is being copied by another process; try again when" in by_hand.stderr
+        assert not reports.said and read_index(Remote(f"{url}/one")) is None
+
+    await copying.finish()
+
+    assert {kind for kind, _ in reports.said} == {"mirrored"}, reports.said
+
+
+@contextmanager
+def held(run: Path) -> Iterator[None]:
+    """By somebody else, who copies it."""
+    script = (
+        "import sys, fcntl; file = open(sys.argv[1], 'w'); fcntl.lockf(file, fcntl.LOCK_EX);"
+        "print('held', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", script, str(run / mirror.LOCK)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    with holder:
+        assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+        yield
+        holder.communicate()
 
 
 def test_the_index_is_the_last_that_is_written(
