@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import xxhash
 
 from cluster.checkpoint import LATEST, check
-from cluster.mirror import Index, Piece, checkpoint_files, read_index
+from cluster.mirror_index import Index, Piece, checkpoint_files, read_index
 from cluster.remote import Remote, RemoteError
 from configs.errors import UserError
 from verifiers.durable import sync

@@ -5,7 +5,7 @@
         checkpoints/step-000010-HASH/…  as on disk, the manifest last; HASH is the manifest's
 
 The run's folder stays the one that counts: nothing is read from here but by ``laconic ckpt fetch``.
-Small files that change are kept in the index itself. What the index no longer names is removed
+Small files that change are kept in the index itself. What the index does not name is removed
 after it, so whoever dies on the way leaves the copy of the time before, whole.
 """
 
@@ -16,13 +16,14 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import xxhash
 
 from cluster.checkpoint import MANIFEST, CheckpointStore
+from cluster.mirror_index import INDEX, Index, Piece, checkpoint_files, read_index
 from cluster.remote import Remote
 from configs.errors import UserError
 from configs.run_files import (
@@ -41,9 +42,7 @@ from configs.run_files import (
 from configs.run_files import MANIFEST as PARTS
 from verifiers.parent import die_with_parent
 
-INDEX = "index.json"
 LOCK = "mirror.lock"
-FORMAT = 1
 
 TEXTS = (RUN, RESOLVED, SOURCES, STATE, SUMMARY, GUARDRAIL, "evals/*.json")
 """Small, and replaced whole."""
@@ -59,33 +58,6 @@ PIECE = 64 << 20
 NICE = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    name: str
-    size: int
-    digest: str
-
-
-@dataclass(slots=True, kw_only=True)
-class Index:
-    format: int = FORMAT
-    run: str
-    """Which run it is: two of one name are not mixed."""
-    checkpoints: dict[str, str] = field(default_factory=dict)
-    """Manifests by folder."""
-    files: dict[str, list[Piece]] = field(default_factory=dict)
-    texts: dict[str, str] = field(default_factory=dict)
-
-    def encode(self) -> bytes:
-        return json.dumps(asdict(self)).encode()
-
-    def names(self) -> set[str]:
-        """Of everything that it needs."""
-        pieces = {piece.name for pieces in self.files.values() for piece in pieces}
-        files = (checkpoint_files(*one).values() for one in self.checkpoints.items())
-        return pieces.union(*files)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copied:
     step: int | None
@@ -93,31 +65,6 @@ class Copied:
     num_bytes: int
     """Written by this call."""
     complaints: tuple[str, ...] = ()
-
-
-def read_index(remote: Remote) -> Index | None:
-    """None: nothing was copied there yet."""
-    content = remote.read(INDEX)
-    if content is None:
-        return None
-    try:
-        values = json.loads(content)
-        if values["format"] != FORMAT:
-            raise UserError(f"{remote.url} has format {values['format']}, this is {FORMAT}")
-        values["files"] = {
-            name: [Piece(**piece) for piece in pieces] for name, pieces in values["files"].items()
-        }
-        return Index(**values)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{remote.url}/{INDEX} is no index of a run: {error!r}") from None
-
-
-def checkpoint_files(name: str, manifest: str) -> dict[str, str]:
-    """By the file's name in the checkpoint, where it is there; the manifest last."""
-    folder = f"checkpoints/{name}-{xxhash.xxh3_64_hexdigest(manifest.encode())[:8]}"
-    return {file: f"{folder}/{file}" for file in (*json.loads(manifest)["files"], MANIFEST)}
 
 
 def address(url: str, run_dir: Path) -> str:
@@ -237,8 +184,8 @@ class _Copy:
         pieces = list(self._before.files.get(name, []))
         start = sum(piece.size for piece in pieces)
         with (self._staging / name).open("rb") as file:
-            if start > size or (pieces and not _ends(file, start, pieces[-1])):
-                pieces, start = [], 0  # another file than it was, or cut back and grown again
+            if pieces and not _ends(file, start, pieces[-1]):
+                pieces, start = [], 0  # another file than it was, or cut back, or grown again since
             while pieces and pieces[-1].size <= min(size - start, PIECE // 2):
                 start -= pieces.pop().size
             file.seek(start)

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from cluster.fetch import fetch
-from cluster.mirror import copy, read_index, require_mirror
+from cluster.mirror import copy, require_mirror
+from cluster.mirror_index import read_index
 from cluster.mirroring import Mirroring
 from cluster.remote import Remote
 from configs.errors import UserError

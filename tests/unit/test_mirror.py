@@ -17,7 +17,8 @@ from cluster import mirror, mirroring
 from cluster import remote as remote_module
 from cluster.checkpoint import CheckpointStore, TrainState, check
 from cluster.fetch import fetch
-from cluster.mirror import copy, read_index, require_mirror
+from cluster.mirror import copy, require_mirror
+from cluster.mirror_index import INDEX, read_index
 from cluster.mirroring import Mirroring
 from cluster.remote import Remote, RemoteError
 from cluster.train import OutOfGrace, Run, Stopped
@@ -359,15 +360,18 @@ def test_parts_that_are_merged_and_go_while_they_are_copied_are_there_whole(
 ):
     put = Remote.put
 
+    def merging(folder: Path) -> list[dict[str, Any]]:
+        part(run, "merged", b"rows and rows", replaces=["part-1-0", "part-1-1"])
+        return read_manifest(folder)
+
     def slow(remote: Remote, source: Path, name: str) -> None:
-        if not (run / "rollouts/meta/merged.parquet").exists():
-            part(run, "merged", b"rows and rows", replaces=["part-1-0", "part-1-1"])
-            for path in (run / "rollouts/meta").glob("part-*"):
-                path.unlink()
+        for path in (run / "rollouts/meta").glob("part-*"):
+            path.unlink()
         put(remote, source, name)
 
     part(run, "part-1-1", b" and rows")
     with monkeypatch.context() as patched:
+        patched.setattr(mirror, "read_manifest", merging)
         patched.setattr(Remote, "put", slow)
         assert copy(run, url).complaints == ()
 
@@ -376,6 +380,14 @@ def test_parts_that_are_merged_and_go_while_they_are_copied_are_there_whole(
     again = fetch_into(url, tmp_path / "after")
     assert rows(again) == [b"rows and rows"]
     assert [path.name for path in (again / "rollouts/meta").iterdir()] == ["merged.parquet"]
+
+
+def test_a_part_that_is_lost_here_stays_there(tmp_path: Path, run: Path, url: str):
+    copy(run, url)
+    (run / "rollouts/meta/part-1-0.parquet").unlink()
+
+    assert copy(run, url).complaints == ()
+    assert rows(fetch_into(url, tmp_path / "again")) == [b"rows"]
 
 
 def test_only_parts_that_are_listed_and_not_replaced_are_copied(
@@ -403,7 +415,7 @@ def test_what_a_copy_left_that_was_cut_off_is_removed_by_the_next(
     write = Remote.write
 
     def dying(remote: Remote, name: str, content: bytes) -> None:
-        if name == mirror.INDEX:
+        if name == INDEX:
             raise RemoteError("it is gone")
         write(remote, name, content)
 
@@ -447,14 +459,14 @@ def test_all_is_on_the_disk_before_the_index_is_and_that_before_anything_is_remo
     write, remove = Remote.write, Remote.remove
 
     def writing(remote: Remote, name: str, content: bytes) -> None:
-        if name == mirror.INDEX:
+        if name == INDEX:
             calls.append("write")
             assert [path for path in [root, *root.rglob("*")] if not is_durable(path)] == []
         write(remote, name, content)
 
     def removing(remote: Remote, names: list[str]) -> None:
         calls.append("remove")
-        assert is_durable(root / mirror.INDEX)
+        assert is_durable(root / INDEX)
         remove(remote, names)
 
     monkeypatch.setattr(remote_module, "sync", note)
@@ -543,7 +555,7 @@ def test_the_index_is_the_last_that_is_written(
 
     copy(run, url)
 
-    assert written[-1] == mirror.INDEX
+    assert written[-1] == INDEX
     files = [name for name in written if name.startswith("checkpoints/")]
     assert [name.rpartition("/")[2] for name in files] == ["weights", "manifest.json"]
 
