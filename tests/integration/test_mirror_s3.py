@@ -110,10 +110,12 @@ def test_damage_in_the_bucket_is_found_and_what_is_old_is_removed(
     for step in (4, 6, 8):
         copy(run, URL)
         save(run, step)
-    copy(run, URL)
     remote = Remote(f"{URL}/one")
+    remote.write("files/queue/left", b"by a copy that was cut off")
+    copy(run, URL)
     index = read_index(remote)
     assert index is not None and list(index.checkpoints) == ["step-000006", "step-000008"]
+    assert {*remote.names("checkpoints"), *remote.names("files")} == index.names()
     [name] = [name for name in index.names() if "step-000008" in name and "weights" in name]
     remote.write(name, b"another")
 
