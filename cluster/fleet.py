@@ -317,11 +317,19 @@ class Fleet:
                 await asyncio.wait([group])
 
     async def _alone(self, member: Member, ticket: Ticket) -> None:
-        """Until the member writes nothing else."""
-        limit = self._config.cluster.wait_timeout_s
-        async with asyncio.timeout(limit):
+        """Until the member writes nothing else; if it is to go meanwhile, others get the ticket."""
+
+        async def until_alone() -> None:
             while set(member.tickets) != {ticket.number}:
                 await asyncio.sleep(LISTEN_S / 10)
+
+        limit = self._config.cluster.wait_timeout_s
+        what = f"{member.name} to write nothing beside ticket {ticket.number}"
+        try:
+            await within(until_alone(), limit, what)
+        except asyncio.CancelledError:
+            self._desk.tickets.put(member.tickets.pop(ticket.number))
+            raise
 
     async def _group(self, member: Member, ticket: Ticket) -> None:
         try:
