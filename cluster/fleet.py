@@ -22,6 +22,7 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Protocol, TypeVar
 
+from cluster.back_off import BackOff
 from cluster.loop import within
 from cluster.neighbours import Desk, Loaded
 from configs.errors import PartDied, UserError
@@ -36,7 +37,7 @@ LISTEN_S = 1.0
 """How often a member is asked how it is."""
 
 BACK_OFF_S = 1.0
-"""Before the first replacement; twice as long before each further one."""
+"""Before the first replacement; see cluster/back_off.py for the further ones."""
 
 
 class Lost(Exception):
@@ -155,6 +156,7 @@ class Fleet:
         ]
         self._hired = len(self.members)
         self._restarts = 0
+        self._back_off = BackOff(BACK_OFF_S)
         self._first_loss: str | None = None
         self._failures: Counter[int] = Counter()
         """By ticket: how often it was not written, or not judged."""
@@ -365,7 +367,7 @@ class Fleet:
         self._first_loss = self._first_loss or f"{member.name}: {why}"
         may_restart = self._restarts < self._config.cluster.engine_restarts
         if may_restart and not member.leave.is_set():
-            self._add(seat=member.seat, delay_s=BACK_OFF_S * 2**self._restarts)
+            self._add(seat=member.seat, delay_s=self._back_off.next_s())
             self._restarts += 1
             member.is_replaced = True
 
