@@ -34,6 +34,10 @@ READERS_S = 600.0
 Entry = dict[str, Any]
 
 
+class NotMerged(Exception):
+    """Which parts stay small, and why; no row is lost."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Compaction:
     run_dir: Path
@@ -46,18 +50,27 @@ class Compaction:
             self.small.setdefault((entry["kind"], entry["boot"]), []).append(entry)
 
     def run(self) -> None:
-        """Blocks on the disk: call it from a thread. An OSError loses nothing; call it again."""
+        """Blocks on the disk: call it from a thread. Parts that cannot be merged are not tried
+        again: what is damaged stays so. The others are merged with the next call."""
         for key, entries in self.small.items():
             if len(entries) >= PARTS or sum(entry["rows"] for entry in entries) >= LARGE:
-                merged = self._merge(entries)
+                self.small[key] = []
+                merged = self._merged(entries)
                 self.small[key] = [merged] if merged["rows"] < LARGE else []
                 remove_replaced(self.run_dir)
+
+    def _merged(self, entries: list[Entry]) -> Entry:
+        try:
+            return self._merge(entries)
+        except (OSError, pa.ArrowException) as error:
+            first, last, why = entries[0]["file"], entries[-1]["file"], " ".join(str(error).split())
+            raise NotMerged(f"{len(entries)} parts, {first} to {last}: {why}") from error
 
     def _merge(self, entries: list[Entry]) -> Entry:
         first, last = entries[0], entries[-1]
         kind: Kind = first["kind"]
         file = f"{FOLDERS[kind]}/merged-{first['boot']}-{first['seq']}-{last['seq']}.parquet"
-        tables = [pq.ParquetFile(self.run_dir / entry["file"]).read() for entry in entries]
+        tables = [_read(self.run_dir / entry["file"]) for entry in entries]
         write_part(pa.concat_tables(tables).cast(SCHEMAS[kind]), self.run_dir / file)
         merged = first | {
             "file": file,
@@ -87,6 +100,11 @@ def remove_replaced(run_dir: Path) -> None:
             if entry["replaces"] and _age_s(run_dir / entry["file"]) > READERS_S:
                 for file in entry["replaces"]:
                     (run_dir / file).unlink(missing_ok=True)
+
+
+def _read(path: Path) -> pa.Table:
+    with pq.ParquetFile(path) as part:
+        return part.read()
 
 
 def _age_s(path: Path) -> float:

@@ -89,7 +89,7 @@ class Sealer:
             self._seal(segment)
 
     def compact(self) -> None:
-        """Merge small parts where there are many. As ``seal``."""
+        """Merge small parts where there are many; from a thread too. Raises ``NotMerged``."""
         with self._one_at_a_time:
             self._compaction.run()
 

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,14 @@ import pyarrow as pa
 import pytest
 
 from actors import compaction
-from actors.compaction import PARTS, READERS_S, Compaction, remove_leftovers, remove_replaced
+from actors.compaction import (
+    PARTS,
+    READERS_S,
+    Compaction,
+    NotMerged,
+    remove_leftovers,
+    remove_replaced,
+)
 from actors.line_file import LineFile, encode
 from actors.part_file import write_part
 from actors.recorder_rows import fate_row
@@ -47,6 +55,11 @@ def seal(merging: Compaction, boot: int, seq: int, rows: int = 2) -> None:
     }  # fmt: skip
     merging.manifest.append(encode(entry))
     merging.sealed(entry)
+
+
+def rows(seqs: range) -> list[str]:
+    """Of parts of the first boot."""
+    return [f"1.{seq}.{row}" for seq in seqs for row in range(2)]
 
 
 def rows_of(run: Path) -> list[str]:
@@ -100,7 +113,7 @@ def test_a_merge_that_dies_before_the_manifest_says_so_changes_nothing(
         raise OSError(name)
 
     monkeypatch.setattr(compaction, "failpoint", die)
-    with pytest.raises(OSError, match=r"recorder\.compacted"):
+    with pytest.raises(NotMerged, match=r"recorder\.compacted"):
         merging.run()
     assert rows_of(tmp_path) == before
     assert list((tmp_path / FOLDERS["fate"]).glob("merged-*"))
@@ -110,7 +123,39 @@ def test_a_merge_that_dies_before_the_manifest_says_so_changes_nothing(
     monkeypatch.undo()
     merging.run()
     assert rows_of(tmp_path) == before
-    assert len(read_manifest(tmp_path)) == 1
+    assert len(read_manifest(tmp_path)) == PARTS, "they are not tried again"
+
+    for seq in range(PARTS, 2 * PARTS):
+        seal(merging, 1, seq)
+    merging.run()
+    assert rows_of(tmp_path) == [*before, *rows(range(PARTS, 2 * PARTS))]
+    assert len(read_manifest(tmp_path)) == PARTS + 1
+
+
+def spoil(part: Path) -> None:
+    """Its end, where a reader begins."""
+    part.write_bytes(part.read_bytes()[:-8] + b"8 bytes!")
+
+
+def vanish(part: Path) -> None:
+    part.unlink()
+
+
+@pytest.mark.parametrize("damage", [spoil, vanish])
+def test_a_damaged_part_stays_small_with_its_neighbours_and_others_are_merged(
+    merging: Compaction, tmp_path: Path, damage: Callable[[Path], None]
+):
+    for boot in (1, 2):
+        for seq in range(PARTS):
+            seal(merging, boot, seq)
+    damage(tmp_path / FOLDERS["fate"] / "part-1-3.parquet")
+
+    with pytest.raises(NotMerged, match=r"^32 parts, .*/part-1-0\.parquet to .*31\.parquet: .+$"):
+        merging.run()
+    merging.run()
+
+    merged = [entry["file"] for entry in read_manifest(tmp_path) if entry["replaces"]]
+    assert merged == [f"{FOLDERS['fate']}/merged-2-0-{PARTS - 1}.parquet"]
 
 
 def test_small_parts_stay_for_those_who_read_them(merging: Compaction, tmp_path: Path):
