@@ -6,6 +6,7 @@ open.
 """
 
 import time
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +45,12 @@ class Compaction:
     manifest: LineFile
     small: dict[tuple[Kind, int], list[Entry]] = field(default_factory=dict)
     """By kind and boot, in order, the parts at the end of the manifest that are not large."""
+    replaced: deque[tuple[float, list[str]]] = field(init=False)
+    """Files that no new reader opens, the oldest first, and when those that had them open are done:
+    of ``time.monotonic``."""
+
+    def __post_init__(self) -> None:
+        self.replaced = _replaced_before(self.run_dir)
 
     def sealed(self, entry: Entry) -> None:
         if entry["kind"] in KINDS:
@@ -57,7 +64,11 @@ class Compaction:
                 self.small[key] = []
                 merged = self._merged(entries)
                 self.small[key] = [merged] if merged["rows"] < LARGE else []
-                remove_replaced(self.run_dir)
+                self.replaced.append((time.monotonic() + READERS_S, merged["replaces"]))
+        while self.replaced and self.replaced[0][0] < time.monotonic():
+            _, files = self.replaced.popleft()
+            for file in files:
+                (self.run_dir / file).unlink(missing_ok=True)
 
     def _merged(self, entries: list[Entry]) -> Entry:
         try:
@@ -93,13 +104,15 @@ def remove_leftovers(run_dir: Path) -> None:
                 path.unlink()
 
 
-def remove_replaced(run_dir: Path) -> None:
-    """The files that no new reader opens, once those that had them open are done."""
+def _replaced_before(run_dir: Path) -> deque[tuple[float, list[str]]]:
+    """What earlier processes replaced, and perhaps did not remove."""
+    now, found = time.monotonic(), []
     for entry in read_jsonl(run_dir / MANIFEST):
-        with suppress(FileNotFoundError):
-            if entry["replaces"] and _age_s(run_dir / entry["file"]) > READERS_S:
-                for file in entry["replaces"]:
-                    (run_dir / file).unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # it was replaced in its turn, later than these files
+            if entry["replaces"]:
+                rest_s = READERS_S - _age_s(run_dir / entry["file"])
+                found.append((now + min(rest_s, READERS_S), entry["replaces"]))
+    return deque(sorted(found))
 
 
 def _read(path: Path) -> pa.Table:
