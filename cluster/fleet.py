@@ -17,9 +17,10 @@ publication takes, so that nobody misses a version. Nothing here knows Ray or vL
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Coroutine, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from operator import itemgetter
 from typing import Any, Literal, Protocol, TypeVar
 
 from cluster.back_off import BackOff
@@ -38,6 +39,9 @@ LISTEN_S = 1.0
 
 BACK_OFF_S = 1.0
 """Before the first replacement; see cluster/back_off.py for the further ones."""
+
+GONE = 16
+"""Members that are gone and are still shown, the last ones."""
 
 
 class Lost(Exception):
@@ -154,6 +158,9 @@ class Fleet:
             Member(number=index, seat=index, engine=engine, state="serving")
             for index, engine in enumerate(engines)
         ]
+        """But for those that are gone and have been seen to."""
+        self._gone: deque[tuple[int, dict[str, Any]]] = deque(maxlen=GONE)
+        """Their numbers and last rows."""
         self._hired = len(self.members)
         self._restarts = 0
         self._back_off = BackOff(BACK_OFF_S)
@@ -246,7 +253,8 @@ class Fleet:
                 member.asked -= 1
 
     def rows(self) -> list[dict[str, Any]]:
-        return [member.row() for member in self.members]
+        here = [(member.number, member.row()) for member in self.members]
+        return [row for _, row in sorted([*self._gone, *here], key=itemgetter(0))]
 
     # One member's life.
 
@@ -269,7 +277,7 @@ class Fleet:
         else:
             member.lose("it has left")
             await self._reports.changed("engine_left", f"{member.name} has left", name=member.name)
-            await self._staff.dismiss(member.at_work)
+            await self._dismiss(member)
 
     async def _join(self, member: Member) -> None:
         began = time.monotonic()
@@ -386,8 +394,13 @@ class Fleet:
         assert self._lives is not None
         for ticket in tickets:
             self._lives.create_task(self._write_again(ticket, f"{member.name} is lost: {why}"))
+        await self._dismiss(member)
+
+    async def _dismiss(self, member: Member) -> None:
         if member.engine is not None:
             await self._staff.dismiss(member.engine)
+        self.members.remove(member)
+        self._gone.append((member.number, member.row()))
 
     def _add(self, *, seat: int, delay_s: float = 0.0) -> None:
         member = Member(number=self._hired, seat=seat)

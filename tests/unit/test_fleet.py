@@ -369,6 +369,33 @@ async def test_each_replacement_waits_twice_as_long(
     assert [wait for wait in waits if wait >= 3] == [3, 6, 12, 24, 48, 60, 60]
 
 
+async def test_of_many_that_are_gone_the_last_ones_are_shown_and_none_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def weak(engine: Engine) -> None:
+        if len(world.staff.hired) <= 30:
+            engine.fails["start"] = OSError("full")
+
+    monkeypatch.setattr(fleet, "BACK_OFF_S", 0.0)
+    world = World(tmp_path, "steps=500", "cluster.engine_restarts=40")
+    world.staff.prepare = weak
+    world.engines[0].fails["generate"] = PartDied("it died")
+    running = asyncio.create_task(world.run())
+
+    await when(lambda: len(world.staff.hired) == 31 and len(world.fleet.serving) == 2)
+    rows = world.fleet.rows()
+
+    assert [member.name for member in world.fleet.members] == ["generator-1", "generator-32"]
+    assert [(row["name"], row["state"]) for row in rows] == [
+        ("generator-1", "serving"),
+        *((f"generator-{number}", "gone") for number in range(32 - fleet.GONE, 32)),
+        ("generator-32", "serving"),
+    ]
+    assert all(engine.dismissed for engine in world.staff.engines[:30])
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
 async def test_while_nobody_serves_and_one_starts_everything_waits(tmp_path: Path):
     world = World(tmp_path, "steps=3", engines=1)
     world.staff.prepare = lambda engine: engine.hangs.add("start")
