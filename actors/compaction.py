@@ -6,6 +6,7 @@ open.
 """
 
 import time
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,30 +35,53 @@ READERS_S = 600.0
 Entry = dict[str, Any]
 
 
+class NotMerged(Exception):
+    """Which parts stay small, and why; no row is lost."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Compaction:
     run_dir: Path
     manifest: LineFile
     small: dict[tuple[Kind, int], list[Entry]] = field(default_factory=dict)
     """By kind and boot, in order, the parts at the end of the manifest that are not large."""
+    replaced: deque[tuple[float, list[str]]] = field(init=False)
+    """Files that no new reader opens, the oldest first, and when those that had them open are done:
+    of ``time.monotonic``."""
+
+    def __post_init__(self) -> None:
+        self.replaced = _replaced_before(self.run_dir)
 
     def sealed(self, entry: Entry) -> None:
         if entry["kind"] in KINDS:
             self.small.setdefault((entry["kind"], entry["boot"]), []).append(entry)
 
     def run(self) -> None:
-        """Blocks on the disk: call it from a thread. An OSError loses nothing; call it again."""
+        """Blocks on the disk: call it from a thread. Parts that cannot be merged are not tried
+        again: what is damaged stays so. The others are merged with the next call."""
         for key, entries in self.small.items():
             if len(entries) >= PARTS or sum(entry["rows"] for entry in entries) >= LARGE:
-                merged = self._merge(entries)
+                self.small[key] = []
+                merged = self._merged(entries)
                 self.small[key] = [merged] if merged["rows"] < LARGE else []
-                remove_replaced(self.run_dir)
+                self.replaced.append((time.monotonic() + READERS_S, merged["replaces"]))
+        while self.replaced and self.replaced[0][0] < time.monotonic():
+            _, files = self.replaced.popleft()
+            for file in files:
+                (self.run_dir / file).unlink(missing_ok=True)
+
+    def _merged(self, entries: list[Entry]) -> Entry:
+        try:
+            return self._merge(entries)
+        except (OSError, pa.ArrowException) as error:
+            first, last, why = entries[0]["file"], entries[-1]["file"], " ".join(str(error).split())
+            raise NotMerged(f"{len(entries)} parts, {first} to {last}: {why}") from error
 
     def _merge(self, entries: list[Entry]) -> Entry:
         first, last = entries[0], entries[-1]
         kind: Kind = first["kind"]
         file = f"{FOLDERS[kind]}/merged-{first['boot']}-{first['seq']}-{last['seq']}.parquet"
-        tables = [pq.ParquetFile(self.run_dir / entry["file"]).read() for entry in entries]
+        tables = [_read(self.run_dir / entry["file"]) for entry in entries]
         write_part(pa.concat_tables(tables).cast(SCHEMAS[kind]), self.run_dir / file)
         merged = first | {
             "file": file,
@@ -80,13 +104,20 @@ def remove_leftovers(run_dir: Path) -> None:
                 path.unlink()
 
 
-def remove_replaced(run_dir: Path) -> None:
-    """The files that no new reader opens, once those that had them open are done."""
+def _replaced_before(run_dir: Path) -> deque[tuple[float, list[str]]]:
+    """What earlier processes replaced, and perhaps did not remove."""
+    now, found = time.monotonic(), []
     for entry in read_jsonl(run_dir / MANIFEST):
-        with suppress(FileNotFoundError):
-            if entry["replaces"] and _age_s(run_dir / entry["file"]) > READERS_S:
-                for file in entry["replaces"]:
-                    (run_dir / file).unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # it was replaced in its turn, later than these files
+            if entry["replaces"]:
+                rest_s = READERS_S - _age_s(run_dir / entry["file"])
+                found.append((now + min(rest_s, READERS_S), entry["replaces"]))
+    return deque(sorted(found))
+
+
+def _read(path: Path) -> pa.Table:
+    with pq.ParquetFile(path) as part:
+        return part.read()
 
 
 def _age_s(path: Path) -> float:

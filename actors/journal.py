@@ -17,7 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from actors.compaction import Compaction, remove_leftovers, remove_replaced
+from actors.compaction import Compaction, remove_leftovers
 from actors.line_file import LineFile, encode
 from actors.part_file import write_part
 from configs.failpoints import failpoint
@@ -58,7 +58,6 @@ def prepare(run_dir: Path) -> tuple[int, list[Segment]]:
         for leftover in (run_dir / folder).glob("*.tmp"):
             leftover.unlink()
     remove_leftovers(run_dir)
-    remove_replaced(run_dir)
     names = [
         re.fullmatch(r"wal-(\d+)-(\d+)\.jsonl", p.name) for p in (run_dir / "rollouts").iterdir()
     ]
@@ -89,7 +88,7 @@ class Sealer:
             self._seal(segment)
 
     def compact(self) -> None:
-        """Merge small parts where there are many. As ``seal``."""
+        """Merge small parts where there are many; from a thread too. Raises ``NotMerged``."""
         with self._one_at_a_time:
             self._compaction.run()
 

@@ -68,7 +68,7 @@ class Ledger:
     trained: int = 0
     """First ticket that no acknowledged optimizer step has taken."""
     consumed: dict[int, _Consumed] = field(default_factory=dict)
-    """By optimizer step."""
+    """By optimizer step: those that may be taken back, and the one before them."""
     step: int = 0
     """The next one to be acknowledged."""
     version: int = 0
@@ -79,18 +79,22 @@ class Ledger:
     """Tickets that were given up, and why."""
     _released: int = 0
     """Tickets below have let go of their tokens."""
+    _unsettled: set[int] = field(default_factory=set)
     _reasons: Counter[str] = field(default_factory=Counter)
     _num_settled: int = 0
     _num_accepted: int = 0
     _num_kept: int = 0
     _generated_tokens: int = 0
+    _num_trained: int = 0
+    _trained_tokens: int = 0
+    _dropped: Counter[str] = field(default_factory=Counter)
 
     @property
     def num_issued(self) -> int:
         return self.forgotten + len(self.issued)
 
     def unsettled(self) -> list[int]:
-        return [number for number in self.issued if number not in self.settled]
+        return sorted(self._unsettled)
 
     def next_attempt(self, number: int) -> int | None:
         """None: the ticket is settled, and nobody is to write it again."""
@@ -151,26 +155,27 @@ class Ledger:
         self._released = self.trained
 
     def counts(self) -> Counts:
-        waiting = (s for ticket, s in self.settled.items() if ticket >= self.trained)
-        steps = self.consumed.values()
+        """Asked every second: it looks at what waits for the learner, and at nothing older."""
+        waiting = filter(None, map(self.settled.get, range(self.trained, self.num_issued)))
         return Counts(
             issued_groups=self.num_issued,
-            running_groups=len(self.unsettled()),
+            running_groups=len(self._unsettled),
             settled_groups=self.forgotten + len(self.settled),
             dead_groups=len(self.dead),
             settled=self._num_settled,
             accepted=self._num_accepted,
             rejected=dict(self._reasons),
             kept=self._num_kept,
-            trained=sum(step.trained for step in steps),
+            trained=self._num_trained,
             queued=sum(len(settlement.rollouts) for settlement in waiting),
-            dropped=dict(sum((step.dropped for step in steps), Counter[str]())),
+            dropped=dict(self._dropped),
             generated_tokens=self._generated_tokens,
-            trained_tokens=sum(step.tokens for step in steps),
+            trained_tokens=self._trained_tokens,
         )
 
     def _settle(self, settlement: Settlement) -> None:
         self.settled[settlement.ticket] = settlement
+        self._unsettled.discard(settlement.ticket)
         self._num_settled += len(settlement.outcomes)
         self._num_accepted += sum(rollout.is_accepted for rollout in settlement.rollouts)
         self._num_kept += len(settlement.rollouts)
@@ -183,6 +188,8 @@ class Ledger:
         if number > self.num_issued:
             raise ValueError(f"ticket {number} was issued before ticket {self.num_issued}")
         self.issued[number] = record
+        if number not in self.settled:
+            self._unsettled.add(number)
         self.cursor = max(self.cursor, record["cursor"])
 
     def _acknowledge(self, record: Record) -> None:
@@ -191,23 +198,32 @@ class Ledger:
                 f"step {record['step']} acknowledges {record['first']}, not {self.trained}"
             )
         self.trained, self.step = record["end"], record["step"] + 1
-        self.consumed[record["step"]] = _Consumed(
+        taken = self.consumed[record["step"]] = _Consumed(
             first=record["first"],
             end=record["end"],
             trained=record["trained"],
             tokens=record["tokens"],
             dropped=Counter(record["dropped"]),
         )
+        self._num_trained += taken.trained
+        self._trained_tokens += taken.tokens
+        self._dropped += taken.dropped
 
     def _forget_below(self, ticket: int) -> None:
         for number in range(self.forgotten, ticket):
             del self.issued[number], self.settled[number]
         self.forgotten = max(self.forgotten, ticket)
+        # The checkpoint that keeps ``ticket`` keeps the step that ends there as the last one.
+        self.consumed = {s: taken for s, taken in self.consumed.items() if taken.end >= ticket}
 
     def _take_back_after(self, step: int) -> None:
         """Steps from ``step`` on came after the checkpoint: their groups are to be had again."""
         self.step = step
-        self.consumed = {s: taken for s, taken in self.consumed.items() if s < step}
+        for number in [number for number in self.consumed if number >= step]:
+            taken = self.consumed.pop(number)
+            self._num_trained -= taken.trained
+            self._trained_tokens -= taken.tokens
+            self._dropped -= taken.dropped
         self.trained = max((taken.end for taken in self.consumed.values()), default=0)
         self._released = min(self._released, self.trained)
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from actors.compaction import NotMerged
 from actors.journal import Backlog, Record, Sealer, Segment, prepare
 from actors.line_file import LineFile, encode, replace_file
 from actors.recorder_rows import (
@@ -250,12 +251,18 @@ class Recorder:
             self._warn(error)
 
     async def _seal_forever(self) -> None:
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._config.seal_s):
-                    await self._full.wait()
-            self._full.clear()
-            await self._seal()
+        try:
+            while True:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._config.seal_s):
+                        await self._full.wait()
+                self._full.clear()
+                await self._seal()
+        except Exception as error:  # nobody waits for this task: whoever reads is to know
+            why, kept = f"{type(error).__name__}: {error}", self._segment.path(self._run_dir)
+            logger.exception("nothing is sealed any more, %s keeps every row: %s", kept, why)
+            await self.event("recorder_failed", why=why)
+            raise
 
     async def _seal(self) -> None:
         """Make parts of all segments, oldest first; those that the disk refuses stay for later."""
@@ -271,9 +278,20 @@ class Recorder:
                 while self._unsealed:
                     await asyncio.to_thread(self._sealer.seal, self._unsealed[0])
                     self._unsealed.popleft()
-                await asyncio.to_thread(self._sealer.compact)
             except OSError as error:
                 self._warn(error)
+                return
+            await self._compact(self._sealer)
+
+    async def _compact(self, sealer: Sealer) -> None:
+        """What cannot be merged costs its readers some time, and nobody a row."""
+        try:
+            await asyncio.to_thread(sealer.compact)
+        except NotMerged as error:
+            logger.warning("small parts stay as they are: %s", error)
+            await self.event("not_merged", why=str(error))
+        except OSError as error:
+            self._warn(error)
 
     def _open(self, segment: Segment) -> None:
         self._wal.close()

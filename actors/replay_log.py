@@ -8,7 +8,7 @@ import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from actors.line_file import LineFile
 from configs.failpoints import failpoint
@@ -53,13 +53,23 @@ def log_files(directory: Path) -> list[Path]:
 def read_log(directory: Path) -> Iterator[Record]:
     """Every whole record in the order of writing. A torn last line of a file was never promised."""
     for path in log_files(directory):
-        lines = path.read_bytes().split(b"\n")
-        for number, line in enumerate(lines, start=1):
-            record = _decode(line)
-            if record is not None:
-                yield record
-            elif number < len(lines) - 1:
-                raise LogDamaged(f"{path.name} line {number} fails its checksum; restore the file")
+        with path.open("rb") as file:  # never as a whole: it has every token of the run
+            yield from _records(file, path.name)
+
+
+def _records(file: BinaryIO, name: str) -> Iterator[Record]:
+    damaged = 0
+    for number, line in enumerate(file, start=1):
+        is_torn = not line.endswith(b"\n")
+        if damaged and not is_torn:
+            raise LogDamaged(f"{name} line {damaged} fails its checksum; restore the file")
+        record = _decode(line.removesuffix(b"\n"))
+        if record is not None:
+            yield record
+        else:
+            damaged = number
+        if is_torn:  # what is added to it while it is read is no line of its own
+            break
 
 
 def _encode(record: Record) -> bytes:

@@ -17,11 +17,13 @@ publication takes, so that nobody misses a version. Nothing here knows Ray or vL
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Coroutine, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from operator import itemgetter
 from typing import Any, Literal, Protocol, TypeVar
 
+from cluster.back_off import BackOff
 from cluster.loop import within
 from cluster.neighbours import Desk, Loaded
 from configs.errors import PartDied, UserError
@@ -36,7 +38,10 @@ LISTEN_S = 1.0
 """How often a member is asked how it is."""
 
 BACK_OFF_S = 1.0
-"""Before the first replacement; twice as long before each further one."""
+"""Before the first replacement; see cluster/back_off.py for the further ones."""
+
+GONE = 16
+"""Members that are gone and are still shown, the last ones."""
 
 
 class Lost(Exception):
@@ -153,8 +158,12 @@ class Fleet:
             Member(number=index, seat=index, engine=engine, state="serving")
             for index, engine in enumerate(engines)
         ]
+        """But for those that are gone and have been seen to."""
+        self._gone: deque[tuple[int, dict[str, Any]]] = deque(maxlen=GONE)
+        """Their numbers and last rows."""
         self._hired = len(self.members)
         self._restarts = 0
+        self._back_off = BackOff(BACK_OFF_S)
         self._first_loss: str | None = None
         self._failures: Counter[int] = Counter()
         """By ticket: how often it was not written, or not judged."""
@@ -244,7 +253,8 @@ class Fleet:
                 member.asked -= 1
 
     def rows(self) -> list[dict[str, Any]]:
-        return [member.row() for member in self.members]
+        here = [(member.number, member.row()) for member in self.members]
+        return [row for _, row in sorted([*self._gone, *here], key=itemgetter(0))]
 
     # One member's life.
 
@@ -267,7 +277,7 @@ class Fleet:
         else:
             member.lose("it has left")
             await self._reports.changed("engine_left", f"{member.name} has left", name=member.name)
-            await self._staff.dismiss(member.at_work)
+            await self._dismiss(member)
 
     async def _join(self, member: Member) -> None:
         began = time.monotonic()
@@ -317,11 +327,19 @@ class Fleet:
                 await asyncio.wait([group])
 
     async def _alone(self, member: Member, ticket: Ticket) -> None:
-        """Until the member writes nothing else."""
-        limit = self._config.cluster.wait_timeout_s
-        async with asyncio.timeout(limit):
+        """Until the member writes nothing else; if it is to go meanwhile, others get the ticket."""
+
+        async def until_alone() -> None:
             while set(member.tickets) != {ticket.number}:
                 await asyncio.sleep(LISTEN_S / 10)
+
+        limit = self._config.cluster.wait_timeout_s
+        what = f"{member.name} to write nothing beside ticket {ticket.number}"
+        try:
+            await within(until_alone(), limit, what)
+        except asyncio.CancelledError:
+            self._desk.tickets.put(member.tickets.pop(ticket.number))
+            raise
 
     async def _group(self, member: Member, ticket: Ticket) -> None:
         try:
@@ -357,7 +375,7 @@ class Fleet:
         self._first_loss = self._first_loss or f"{member.name}: {why}"
         may_restart = self._restarts < self._config.cluster.engine_restarts
         if may_restart and not member.leave.is_set():
-            self._add(seat=member.seat, delay_s=BACK_OFF_S * 2**self._restarts)
+            self._add(seat=member.seat, delay_s=self._back_off.next_s())
             self._restarts += 1
             member.is_replaced = True
 
@@ -376,8 +394,13 @@ class Fleet:
         assert self._lives is not None
         for ticket in tickets:
             self._lives.create_task(self._write_again(ticket, f"{member.name} is lost: {why}"))
+        await self._dismiss(member)
+
+    async def _dismiss(self, member: Member) -> None:
         if member.engine is not None:
             await self._staff.dismiss(member.engine)
+        self.members.remove(member)
+        self._gone.append((member.number, member.row()))
 
     def _add(self, *, seat: int, delay_s: float = 0.0) -> None:
         member = Member(number=self._hired, seat=seat)

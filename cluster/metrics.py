@@ -60,6 +60,8 @@ class Metrics:
         self._make = make or of_ray
         self._made: dict[str, Any] = {}
         self._totals: dict[tuple[str, str], float] = {}
+        self._engines: set[str] = set()
+        """Of which something was told last."""
         self._is_off = False
 
     def step(self, row: Mapping[str, Any], reasons: Mapping[str, int]) -> None:
@@ -96,6 +98,10 @@ class Metrics:
             self._set("laconic_engines", found, state=kind)
         for row in state["engines"]:
             self._engine(row)
+        told = {row["name"] for row in state["engines"]}
+        for name in self._engines - told:  # many went at once: not all of them are shown as gone
+            self._engine({"name": name, "state": "gone", "silent_s": 0.0})
+        self._engines = told
 
     def _engine(self, row: Mapping[str, Any]) -> None:
         """One that is gone writes nothing; its series end at zero."""

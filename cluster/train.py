@@ -12,6 +12,7 @@ from typing import Any
 
 from actors.curriculum import Curriculum
 from actors.replay import Opened
+from cluster.back_off import BackOff
 from cluster.checkpoint import CURRICULUM, Checkpoint, CheckpointStore, TrainState
 from cluster.elastic import Elastic
 from cluster.fleet import Fleet
@@ -79,7 +80,7 @@ RETRY_SAVE = 4
 """Checkpoints in a row that may fail before the run does: the newest one is too old then."""
 
 LEARNER_BACK_OFF_S = 1.0
-"""Before the learner's first new start; twice as long before each further one."""
+"""Before the learner's first new start; see cluster/back_off.py for the further ones."""
 
 
 class Run:
@@ -124,6 +125,7 @@ class Run:
         self._mirroring = Mirroring(job.config.mirror, job.run_dir.path, self._reports)
         self._failed_saves = 0
         self._learner_restarts = 0
+        self._learner_back_off = BackOff(LEARNER_BACK_OFF_S)
 
     async def go(self) -> dict[str, Any]:
         try:
@@ -325,7 +327,7 @@ class Run:
                 f"cluster.learner_restarts={cluster.learner_restarts} new starts: {loss}"
             )
         await self._reports.changed("learner_lost", f"the learner is lost: {loss}", why=str(loss))
-        await asyncio.sleep(LEARNER_BACK_OFF_S * 2**self._learner_restarts)
+        await asyncio.sleep(self._learner_back_off.next_s())
         self._learner_restarts += 1
         began = time.monotonic()
         checkpoint = await asyncio.to_thread(self._newest_whole)

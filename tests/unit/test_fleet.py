@@ -10,7 +10,7 @@ import pytest
 
 from cluster import fleet
 from configs.errors import PartDied, UserError
-from tests.fakes import make_problem
+from tests.fakes import make_problem, make_ticket
 from tests.unit import test_loop
 from tests.unit.test_loop import Load, Stats
 from verifiers.types import PublishedWeights, Ticket
@@ -236,6 +236,55 @@ async def test_a_ticket_that_fails_is_tried_again_alone_and_then_is_a_dead_lette
     await world.account()
 
 
+@pytest.mark.row(26)
+@pytest.mark.parametrize("goes", ["it leaves", "it is lost"])
+async def test_a_ticket_that_waits_to_be_alone_is_written_by_another_when_its_engine_goes(
+    tmp_path: Path, goes: str
+):
+    """As the attempt that it is: nobody has begun to write it."""
+    fails, release = 3, asyncio.Event()
+    waiting = {0: 0, 1: 0, 2: 0, fails: 2}
+
+    class Engine(globals()["Engine"]):
+        async def generate(self, ticket: Ticket) -> None:
+            if ticket.number == fails and ticket.attempt < 2:
+                raise RuntimeError("it cannot be judged")
+            if self.name == "generator-0":
+                await release.wait()
+            await super().generate(ticket)
+
+    world = World(tmp_path, "steps=4", "cluster.problem_attempts=4", engines=1)
+    world.engines[0].__class__ = Engine
+    [member] = world.fleet.members
+    running = asyncio.create_task(world.run())
+    await when(lambda: {t.number: t.attempt for t in member.tickets.values()} == waiting)
+
+    if goes == "it leaves":
+        await world.fleet.resize(0)
+        await world.fleet.resize(1)
+        await when(lambda: world.staff.engines)
+        release.set()
+    else:
+        world.engines[0].fails["stats"] = PartDied("it died")
+
+    assert await running == 4
+    await world.account()
+    [other] = world.staff.engines
+    assert [ticket.attempt for ticket in other.wrote if ticket.number == fails] == [2]
+    assert [lost["tickets"] for lost in world.events("engine_lost")] == (
+        [] if goes == "it leaves" else [3]
+    )
+
+
+async def test_a_ticket_that_never_comes_to_be_alone_says_what_it_waited_for(tmp_path: Path):
+    world = World(tmp_path, "cluster.wait_timeout_s=0.02", engines=1)
+    [member] = world.fleet.members
+    member.tickets = {number: make_ticket(number) for number in range(2)}
+
+    with pytest.raises(TimeoutError, match=r"for generator-0 to write nothing beside ticket 1$"):
+        await world.fleet._alone(member, member.tickets[1])
+
+
 async def test_a_ticket_that_kills_engines_takes_no_other_with_it(tmp_path: Path):
     poison = 2
 
@@ -309,7 +358,7 @@ async def test_each_replacement_waits_twice_as_long(
         await sleep(min(seconds, 0.001))
 
     monkeypatch.setattr(fleet, "BACK_OFF_S", 3.0)
-    world = World(tmp_path, "steps=4", "cluster.engine_restarts=3", engines=1)
+    world = World(tmp_path, "steps=4", "cluster.engine_restarts=7", engines=1)
     world.engines[0].fails["generate"] = PartDied("it died")
     world.staff.prepare = lambda engine: engine.fails.update(start=OSError("full"))
     monkeypatch.setattr(fleet.asyncio, "sleep", noted)
@@ -317,7 +366,34 @@ async def test_each_replacement_waits_twice_as_long(
     with pytest.raises(RuntimeError, match="no engine is left"):
         await world.run()
 
-    assert [wait for wait in waits if wait >= 3] == [3, 6, 12]
+    assert [wait for wait in waits if wait >= 3] == [3, 6, 12, 24, 48, 60, 60]
+
+
+async def test_of_many_that_are_gone_the_last_ones_are_shown_and_none_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def weak(engine: Engine) -> None:
+        if len(world.staff.hired) <= 30:
+            engine.fails["start"] = OSError("full")
+
+    monkeypatch.setattr(fleet, "BACK_OFF_S", 0.0)
+    world = World(tmp_path, "steps=500", "cluster.engine_restarts=40")
+    world.staff.prepare = weak
+    world.engines[0].fails["generate"] = PartDied("it died")
+    running = asyncio.create_task(world.run())
+
+    await when(lambda: len(world.staff.hired) == 31 and len(world.fleet.serving) == 2)
+    rows = world.fleet.rows()
+
+    assert [member.name for member in world.fleet.members] == ["generator-1", "generator-32"]
+    assert [(row["name"], row["state"]) for row in rows] == [
+        ("generator-1", "serving"),
+        *((f"generator-{number}", "gone") for number in range(32 - fleet.GONE, 32)),
+        ("generator-32", "serving"),
+    ]
+    assert all(engine.dismissed for engine in world.staff.engines[:30])
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_while_nobody_serves_and_one_starts_everything_waits(tmp_path: Path):

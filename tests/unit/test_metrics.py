@@ -101,6 +101,18 @@ def test_figures_are_those_of_the_run(seen: Exporter):
     assert seen("laconic_eval_accuracy", label="latest") == 0.7
 
 
+def test_an_engine_that_is_shown_no_more_ends_at_zero():
+    exporter = Exporter()
+    metrics = Metrics("r", exporter.make)
+    metrics.state(state(1000, 400))
+
+    metrics.state(state(1000, 400) | {"engines": [engine("generator-2", "serving")]})
+
+    for name, running in (("generator-0", 0), ("generator-2", 5)):
+        assert exporter("laconic_engine_sequences", generator=name, state="running") == running
+        assert exporter("laconic_engine_kv_use", generator=name) == running / 10
+
+
 def test_tokens_that_are_taken_back_are_not_counted_twice(seen: Exporter):
     assert seen("laconic_tokens", kind="generated") == 1600
     assert seen("laconic_tokens", kind="trained") == 500

@@ -266,6 +266,60 @@ async def test_small_parts_are_merged_while_it_records(
     assert len(ids(tmp_path, "text")) == 10
 
 
+async def test_a_part_that_was_damaged_stops_no_sealing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(actors.compaction, "PARTS", 2)
+    recorder = await started(tmp_path, RecorderConfig(seal_s=3600.0, seal_rows=4))
+    await recorder.rollouts(judged(0))
+    await recorder.flush()
+    part = tmp_path / "rollouts/meta/part-1-0.parquet"
+    whole = part.read_bytes()
+    part.write_bytes(b"PAR1" + b"?" * (len(whole) - 4))
+
+    for ticket in range(1, 4):
+        await recorder.rollouts(judged(ticket))
+        await recorder.flush()
+    await recorder.rollouts(judged(4))
+    await recorder.rollouts(judged(5))  # sealed by the one who stays in the background
+    async with asyncio.timeout(20):
+        while len(wals(tmp_path)) > 1 or wals(tmp_path)[0].stat().st_size:
+            await asyncio.sleep(0.005)
+    await recorder.close()
+
+    part.write_bytes(whole)
+    assert ids(tmp_path) == [f"{ticket:06d}.0.{sample}" for ticket in range(6) for sample in (0, 1)]
+    [event] = read_jsonl(tmp_path / "events.jsonl")
+    assert event["kind"] == "not_merged" and "part-1-0.parquet" in event["why"]
+    [line] = caplog.records
+    assert line.levelname == "WARNING" and event["why"] in line.getMessage()
+
+
+async def test_the_end_of_all_sealing_is_told_aloud(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    def broken(*_: object) -> None:
+        raise ValueError("a row of no known kind")
+
+    recorder = await started(tmp_path, RecorderConfig(seal_s=3600.0, seal_rows=1))
+    with monkeypatch.context() as patch:
+        patch.setattr(actors.journal, "write_part", broken)
+        await recorder.rollouts(judged(0))
+        async with asyncio.timeout(20):
+            while not read_jsonl(tmp_path / "events.jsonl"):
+                await asyncio.sleep(0.005)
+    await recorder.rollouts(judged(1))
+    await recorder.close()
+
+    [event] = read_jsonl(tmp_path / "events.jsonl")
+    assert (event["kind"], event["why"]) == (
+        "recorder_failed", "ValueError: a row of no known kind",
+    )  # fmt: skip
+    [line] = caplog.records
+    assert line.levelname == "ERROR" and "a row of no known kind" in line.getMessage()
+    assert len(ids(tmp_path)) == 4, "no row is lost"
+
+
 async def test_the_newest_rollouts_are_read_back_with_their_texts(tmp_path: Path):
     recorder = await started(tmp_path)
     assert await recorder.newest(3) == []

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import pickle
 import time
+import tracemalloc
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -615,6 +616,67 @@ def test_a_changed_line_in_the_middle_is_not_passed_over(tmp_path: Path):
 
     with pytest.raises(LogDamaged, match="line 2"):
         list(read_log(tmp_path))
+
+
+GOOD, BAD, BLANK = b"good\n", b"bad\n", b"\n"
+
+
+@pytest.mark.parametrize("end", [b"", b"go", b"good"])
+@pytest.mark.parametrize(
+    "lines", [lines for n in range(4) for lines in itertools.product((GOOD, BAD, BLANK), repeat=n)]
+)
+def test_a_log_is_read_line_by_line_as_it_was_read_whole(
+    tmp_path: Path, lines: tuple[bytes, ...], end: bytes
+):
+    """Only the last line that has an end may be spoilt; what stands behind it, unended, may too."""
+    ReplayLog(tmp_path).close()
+    log = ReplayLog(tmp_path)
+    log.append({"kind": "issue"})
+    log.close()
+    path = log_files(tmp_path)[1]
+    good = path.read_bytes()
+    path.write_bytes(b"".join((*lines, end)).replace(b"good\n", good).replace(b"good", good[:-1]))
+    spoilt = [number for number, line in enumerate(lines, start=1) if line != GOOD]
+
+    read = read_log(tmp_path)
+
+    if spoilt and spoilt[0] < len(lines):
+        before = list(itertools.islice(read, spoilt[0] - 1))
+        assert len(before) == spoilt[0] - 1
+        with pytest.raises(LogDamaged, match=rf"^log-0002\.jsonl line {spoilt[0]} fails"):
+            next(read)
+    else:
+        assert len(list(read)) == lines.count(GOOD) + (end == b"good")
+
+
+def test_a_log_that_is_read_while_it_grows_ends_with_a_line_that_is_not_ended_yet(tmp_path: Path):
+    log = ReplayLog(tmp_path)
+    log.append({"kind": "issue"})
+    log.close()
+    path = log_files(tmp_path)[0]
+    good = path.read_bytes()
+    path.write_bytes(good + good[:-1])
+    read = read_log(tmp_path)
+    assert [next(read)["kind"], next(read)["kind"]] == ["issue", "issue"]
+
+    path.write_bytes(good + good + good)
+
+    assert list(read) == []
+
+
+def test_a_log_is_never_in_memory_as_a_whole(tmp_path: Path):
+    log = ReplayLog(tmp_path)
+    for number in range(64):
+        log.append({"kind": "issue", "ticket": number, "of": "x" * 2**16})
+    log.close()
+    tracemalloc.start()
+
+    found = [record["ticket"] for record in read_log(tmp_path)]
+
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found == list(range(64))
+    assert most < 2**20, "of a file of 4 MiB"
 
 
 @pytest.mark.row(30)

@@ -44,7 +44,7 @@ class Actor:
 
 
 class World:
-    def __init__(self, folder: Path, checkpoints: tuple[int, ...]) -> None:
+    def __init__(self, folder: Path, checkpoints: tuple[int, ...], *settings: str) -> None:
         self.learner, self.recorder, self.display, self.queue = (Actor() for _ in range(4))
         self.store = CheckpointStore(folder, keep=2)
         for step in checkpoints:
@@ -60,7 +60,7 @@ class World:
             judges=None,
         )
         job: Any = SimpleNamespace(
-            config=load("tiny", ["data.heldout=null"]),
+            config=load("tiny", ["data.heldout=null", *settings]),
             run_dir=SimpleNamespace(path=folder, checkpoints=folder, is_resumed=False),
             display=self.display,
             prepared=SimpleNamespace(source=None),

@@ -26,7 +26,7 @@ CHARTS = (
 
 ERRORS = (
     *("engine_lost", "learner_lost", "part_hung", "dead_letter", "disk_trouble", "stalled"),
-    *("checkpoint_failed", "ended_early", "rolled_back", "failed"),
+    *("checkpoint_failed", "ended_early", "rolled_back", "failed", "recorder_failed", "not_merged"),
 )
 """Events that say that something went wrong."""
 
