@@ -5,6 +5,8 @@ import os
 import socket
 import sys
 from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from ray.exceptions import AuthenticationError
 
 from cluster import ray_auth
 from cluster.nodes import Node, Resources
-from cluster.plan import Plan
+from cluster.plan import Plan, make_plan
 from cluster.ray_job import is_ray_job
 from cluster.spawn import ACCELERATOR
 from configs.errors import UserError
@@ -36,10 +38,26 @@ def connect(config: RunConfig) -> Resources:
         _join(config.cluster.address or "auto", quiet)
     else:
         ray_auth.lock_private(os.environ)
-        cpus = int(this_machine(config).cpus)
-        ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
+        here = this_machine(config)
+        # Its workers import numpy, which counts threads then, before they know whose they will be.
+        with added(actor_environment(config, make_plan(config, gpus_seen=here.gpus))):
+            ray.init(address="local", num_cpus=int(here.cpus), include_dashboard=False, **quiet)
         ray_auth.require_locked(os.environ)
     return registered()
+
+
+@contextmanager
+def added(environment: Mapping[str, str]) -> Iterator[None]:
+    """What is started inside inherits it; what else is set there stays."""
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def registered() -> Resources:

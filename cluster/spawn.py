@@ -72,10 +72,12 @@ class Hosted:
         log_dir: str | None,
         cores: tuple[int, ...],
         revive: str | None,
+        environment: dict[str, str],
         class_path: str,
         args: tuple[Any, ...],
     ) -> None:
         die_with_parent(os.getppid())  # the raylet, which dies with a private Ray's driver
+        os.environ.update(environment)  # before the class's libraries read it
         if cores:
             _pin(cores)  # before the class's libraries start threads, which then inherit it
         if log_dir is not None:
@@ -199,9 +201,11 @@ def spawn(
         # Neither Ray's SPREAD nor a soft affinity keeps actors apart that ask for no CPU.
         options["label_selector"] = {NODE_ID: node}
         options["fallback_strategy"] = [{"label_selector": {}}]
-    actor = ray.remote(runtime_env={"env_vars": environment or {}}, **options)(Hosted)
+    # No environment for Ray: each would import Ray twice to get it, and none would be one of those
+    # processes that Ray has started in advance.
+    actor = ray.remote(**options)(Hosted)
     log_folder, revive = str(log_dir) if log_dir else None, revival.method if revival else None
-    handle = actor.remote(name, log_folder, cores, revive, class_path, args)
+    handle = actor.remote(name, log_folder, cores, revive, environment or {}, class_path, args)
     remote = Remote(name, actor_name, revival)
     remote.__dict__["_handle"] = handle  # the one that keeps it alive
     return remote

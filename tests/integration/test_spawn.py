@@ -23,6 +23,10 @@ from cluster.spawn import (
 )
 from configs.errors import PartDied
 
+VARIABLE = "LACONIC_TEST_OF_SPAWN"
+AT_IMPORT = os.environ.get(VARIABLE)
+"""As a library reads what it goes by."""
+
 
 class Relay:
     """Asks the part behind it."""
@@ -41,6 +45,9 @@ class Relay:
 
     async def cores(self) -> set[int]:
         return os.sched_getaffinity(0)
+
+    async def variable(self) -> str | None:
+        return AT_IMPORT
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -90,6 +97,12 @@ async def test_a_part_stays_on_its_cores():
     core = min(os.sched_getaffinity(0))
     async with asyncio.timeout(60):
         assert await relay("pinned", cores=(core,)).cores() == {core}
+
+
+async def test_a_parts_environment_stands_before_its_module_is_imported():
+    async with asyncio.timeout(60):
+        assert await relay("told", environment={VARIABLE: "yes"}).variable() == "yes"
+        assert await relay("not told").variable() is None
 
 
 class Counter:
