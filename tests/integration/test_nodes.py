@@ -117,6 +117,10 @@ def test_a_node_dies_and_another_one_comes_and_nothing_is_lost(
             assert run.poll() is None, log.read_text()
             return found
 
+        def wait_for_two_steps(how: str) -> None:
+            goal = len(records(run_dir, "ack")) + 2
+            wait(lambda: after(goal), f"two steps {how}")
+
         try:
             wait(lambda: after(2), "two steps")
             where = {
@@ -131,13 +135,13 @@ def test_a_node_dies_and_another_one_comes_and_nothing_is_lost(
             victim = next(node for node in generators if node is not driver)
             machines.kill(victim)
             wait(lambda: events(run_dir, "engine_lost"), "the engine to be missed")
-            wait(lambda: after(len(records(run_dir, "ack")) + 2), "steps with one engine")
+            wait_for_two_steps("with one engine")
 
             machines.nodes.append(machines.add())
             wait(lambda: events(run_dir, "engine_joined"), "an engine on the new node")
             joined = events(run_dir, "engine_joined")[-1]
             assert machines.of(joined["pid"]) is machines.nodes[-1]
-            wait(lambda: after(len(records(run_dir, "ack")) + 2), "steps with two engines again")
+            wait_for_two_steps("with two engines again")
             seen = machines.scraped()
 
             run.send_signal(signal.SIGTERM)
