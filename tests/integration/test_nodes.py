@@ -50,6 +50,7 @@ class Machines:
 
     def kill(self, node: Any) -> None:
         self._cluster.remove_node(node, allow_graceful=False)
+        self.nodes.remove(node)
 
     def of(self, pid: int) -> Any:
         """The node whose raylet started this process."""
