@@ -291,6 +291,7 @@ class VllmEngine:
     def _launch(self) -> AsyncLLM:
         config, settings = self._config, self._settings
         on_cpu = settings.device == "cpu"
+        os.environ["VLLM_NO_USAGE_STATS"] = "1"  # it would tell its makers of every run
         if on_cpu:
             _prepare_cpu(threads=settings.threads, in_process=config.tensor_parallel == 1)
         if settings.decodes:  # its second runner takes another kind of logits processor

@@ -156,6 +156,11 @@ async def test_the_engine_runs_on_the_cores_that_it_was_given(world):
     assert os.sched_getaffinity(child()) == {max(os.sched_getaffinity(0))}
 
 
+async def test_the_engine_tells_its_makers_nothing(world):
+    environment = Path(f"/proc/{child()}/environ").read_bytes().split(b"\0")
+    assert b"VLLM_NO_USAGE_STATS=1" in environment
+
+
 @pytest.mark.parametrize("temperature", [1.0, 0.0, 0.5])
 async def test_the_log_probabilities_are_those_of_the_plain_model(world, temperature):
     """Whatever temperature drew the tokens; the end token has one too."""
