@@ -47,18 +47,23 @@ def page_of(folder: Path) -> int | None:
     return None
 
 
+def num_back(live: Live) -> int:
+    """As told with the process that there is now: the recorder itself tells it earlier."""
+    return sum(event["name"] == "recorder" for event in live.events("part_back"))
+
+
 def kill_watchers(live: Live, rng: random.Random) -> int:
     """Some of them, as often as the page is there to be killed with them; how many pages died."""
     pages = 0
     for _ in range(KILLS):
-        before = len(events(live.folder, "recorder_restarted"))
+        before = num_back(live)
         with suppress(ProcessLookupError):
             os.kill(live.pid("recorder"), signal.SIGKILL)
         if (page := page_of(live.folder)) is not None:
             os.kill(page, signal.SIGKILL)
             pages += 1
         live.wait(
-            lambda before=before: len(events(live.folder, "recorder_restarted")) > before,
+            lambda before=before: num_back(live) > before,
             "the recorder to come back",
             120,
         )
