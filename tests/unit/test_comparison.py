@@ -9,7 +9,7 @@ import pytest
 
 from actors.recorder import Recorder
 from cluster.compare import as_dict, compare_all, lines, notes, open_source, write
-from cluster.eval_dir import KIND, EvalDir
+from cluster.eval_dir import KIND, EvalDir, identity_of
 from cluster.eval_rows import samples_of
 from configs.errors import UserError
 from configs.load import load
@@ -267,3 +267,16 @@ def test_an_evaluation_is_gone_on_with_only_when_it_is_the_same(tmp_path: Path):
     (tmp_path / "mine/thesis.txt").write_text("words")
     with pytest.raises(UserError, match="is no evaluation"):
         EvalDir(path=tmp_path / "mine").begin(config, {})
+
+
+def test_responses_with_another_cap_do_not_belong_together(tmp_path: Path):
+    folder = EvalDir(path=tmp_path / "e")
+
+    def begin(*settings: str) -> None:
+        config = load("tiny", ["eval.max_tokens=null", *settings])
+        folder.begin(config, identity_of(config, {"a": "b"}, "f"))
+
+    begin("engine.max_model_len=512", "data.max_prompt_tokens=128")
+    begin("engine.max_model_len=512", "data.max_prompt_tokens=128")
+    with pytest.raises(UserError, match="with other max_tokens: 384, and now it would be 412"):
+        begin("engine.max_model_len=512", "data.max_prompt_tokens=100")
