@@ -126,6 +126,47 @@ def test_a_secret_is_refused_and_not_repeated(name: str, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("LACONIC_WEBHOOK_URL", "https://hooks.example.org/T0/hush-hush"),
+        ("HTTPS_PROXY", "http://me:hush-hush@proxy:3128"),
+        ("PIP_OPTIONS", "--token=hush-hush"),
+    ],
+)
+def test_a_secret_is_known_by_its_looks(name: str, value: str, tmp_path: Path):
+    with pytest.raises(UserError, match=f"--env {name} is or holds") as caught:
+        submit.variables_of([f"{name}={value}"])
+    assert "hush-hush" not in str(caught.value)
+
+    path = tmp_path / "env.yaml"
+    path.write_text(yaml.safe_dump({"env_vars": {name: value}}))
+    with pytest.raises(UserError, match=name):
+        submit.runtime_env_of(path)
+    assert submit.variables_of(["HTTPS_PROXY=http://proxy:3128"])
+
+
+@pytest.mark.parametrize("given", ["list", "options", "file"])
+def test_an_address_with_a_password_does_not_travel_among_packages(given: str, tmp_path: Path):
+    index = "--extra-index-url https://me:hush-hush@host/simple"
+    lines = tmp_path / "requirements.txt"
+    lines.write_text(f"{index}\nx==1\n")
+    pip = {
+        "list": [index, "x==1"],
+        "options": {"packages": ["x==1"], "pip_install_options": [index]},
+        "file": str(lines),
+    }[given]
+    path = tmp_path / "env.yaml"
+
+    path.write_text(yaml.safe_dump({"pip": pip}))
+    with pytest.raises(UserError, match="pip is or holds a secret") as caught:
+        submit.runtime_env_of(path)
+    assert "hush-hush" not in str(caught.value)
+    lines.write_text("x==1\n")
+    path.write_text(yaml.safe_dump({"pip": str(lines)}))
+    assert submit.runtime_env_of(path)["pip"] == str(lines)
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("working_dir: .", "working_dir is what we send"), ("- a", "holds no keys"),
