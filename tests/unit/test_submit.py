@@ -1,10 +1,12 @@
 """What travels with a job, what it is told, and how its end is read; no Ray is started."""
 
+import asyncio
 import shlex
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import yaml
 from ray.job_submission import JobDetails, JobStatus
@@ -219,6 +221,8 @@ class Head:
         self.ends = list(ends)
         self.entrypoints: list[str] = []
         self.breaks = 0
+        self.error: Exception = RuntimeError("WebSocket connection closed unexpectedly")
+        self.is_silent = False
 
     def submit_job(self, *, entrypoint: str, **_: Any) -> str:
         self.entrypoints.append(entrypoint)
@@ -228,8 +232,13 @@ class Head:
         yield "one\ntw"
         if self.breaks:
             self.breaks -= 1
-            raise RuntimeError("WebSocket connection closed unexpectedly")
+            raise self.error
+        if self.is_silent:
+            await asyncio.Event().wait()
         yield "o\nthree \x1b[31m\n"
+
+    def get_job_logs(self, job: str) -> str:
+        return "one\ntwo\nthree \x1b[31m\n"
 
     def get_job_info(self, job: str) -> JobDetails:
         status, code = self.ends[int(job.partition("-")[2]) - 1]
@@ -286,12 +295,27 @@ def test_who_does_not_follow_is_told_how_to(monkeypatch: pytest.MonkeyPatch):
     assert "laconic job stop job-1 --address http://h" in "\n".join(said)
 
 
+@pytest.mark.parametrize("error", [Head().error, aiohttp.ServerDisconnectedError()], ids=repr)
 def test_a_log_is_taken_up_where_it_broke_off_and_cannot_steer_a_terminal(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, error: Exception
 ):
     head = Head(("SUCCEEDED", 0))
-    head.breaks = 2
+    head.breaks, head.error = 2, error
 
     _, said = run(head, monkeypatch)
 
+    assert [line for line in said if not line.startswith("job")] == ["one", "two", "three  [31m"]
+
+
+@pytest.mark.timeout(20)
+def test_a_connection_that_falls_silent_hides_neither_the_end_nor_the_last_lines(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    head = Head(("SUCCEEDED", 0))
+    head.is_silent = True
+    monkeypatch.setattr(jobs, "QUIET_S", 0.05)
+
+    code, said = run(head, monkeypatch)
+
+    assert code == 0
     assert [line for line in said if not line.startswith("job")] == ["one", "two", "three  [31m"]
