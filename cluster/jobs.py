@@ -38,11 +38,15 @@ class End:
     exit_code: int | None
     """None: its driver was not there to the end, or it was stopped from outside."""
     message: str
+    error_type: str | None = None
+    """Ray's word for why it failed."""
 
     @property
     def is_resumable(self) -> bool:
-        """It said so itself, or the node with its driver went away."""
-        was_lost = self.status == "FAILED" and self.exit_code is None
+        """It said so itself, or the node with its driver went away. Packages that cannot be
+        installed can be so no better the next time."""
+        has_begun = self.error_type != "RUNTIME_ENV_SETUP_FAILURE"
+        was_lost = self.status == "FAILED" and self.exit_code is None and has_begun
         return self.exit_code == RESUMABLE or was_lost
 
     @property
@@ -182,6 +186,7 @@ def end_of(details: JobDetails) -> End:
         status=details.status.value,
         exit_code=details.driver_exit_code,
         message=" ".join((details.message or "").split())[:300],
+        error_type=details.error_type,
     )
 
 

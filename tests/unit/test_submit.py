@@ -223,6 +223,7 @@ class Head:
         self.breaks = 0
         self.error: Exception = RuntimeError("WebSocket connection closed unexpectedly")
         self.is_silent = False
+        self.error_type: str | None = None
 
     def submit_job(self, *, entrypoint: str, **_: Any) -> str:
         self.entrypoints.append(entrypoint)
@@ -245,6 +246,7 @@ class Head:
         told: dict[str, Any] = {
             "type": "SUBMISSION", "entrypoint": "", "submission_id": job,
             "status": JobStatus(status), "driver_exit_code": code,
+            "error_type": self.error_type,
         }  # fmt: skip
         return JobDetails(**told)
 
@@ -286,6 +288,20 @@ def test_a_job_that_failed_or_was_stopped_or_had_its_chances_is_not(
 
     assert run(head, monkeypatch, attempts=attempts)[0] == code
     assert len(head.entrypoints) == len(ends) - 1
+
+
+@pytest.mark.parametrize(
+    ("error_type", "attempts"),
+    [("RUNTIME_ENV_SETUP_FAILURE", 1), ("JOB_SUPERVISOR_ACTOR_DIED", 3)],
+)
+def test_packages_that_cannot_be_installed_are_not_tried_again(
+    monkeypatch: pytest.MonkeyPatch, error_type: str, attempts: int
+):
+    head = Head(*[("FAILED", None)] * 3)
+    head.error_type = error_type
+
+    assert run(head, monkeypatch, attempts=3)[0] == 1
+    assert len(head.entrypoints) == attempts
 
 
 def test_who_does_not_follow_is_told_how_to(monkeypatch: pytest.MonkeyPatch):
