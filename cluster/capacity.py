@@ -15,7 +15,7 @@ weight and token.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -231,10 +231,10 @@ def best(
 ) -> list[Forecast]:
     """Every split of the GPUs, best first, whose learner holds the model; ``ranks`` fixes it."""
     gpu = accelerator_of(resources)
-    gpus = int(resources.gpus)
+    nodes = [int(node.gpus) for node in resources.nodes]
     found = []
-    for count in [ranks] if ranks is not None else _counts(gpus):
-        engines = (gpus - count) // work.tensor_parallel
+    for count in [ranks] if ranks is not None else _counts(sum(nodes)):
+        engines = engines_beside(count, nodes, work.tensor_parallel)
         if engines < 1 or learner_gib(model, count) > 0.85 * gpu.memory_gib:
             continue
         found.append(forecast(engines, count, model, (gpu, gpu), work, given))
@@ -242,10 +242,18 @@ def best(
         raise UserError(
             f"{resources} cannot carry this model: a learner needs "
             f"{16 * model.parameters / GIB:.0f} GiB over its ranks beside an engine of "
-            f"{work.tensor_parallel} GPUs; add GPUs, or "
-            f"lower engine.tensor_parallel"
+            f"{work.tensor_parallel} GPUs of one node; add GPUs, or lower engine.tensor_parallel"
         )
     return sorted(found, key=lambda one: -one.accepted_per_s)
+
+
+def engines_beside(ranks: int, nodes: Sequence[int], tensor_parallel: int) -> int:
+    """That fit, each on one node of so many GPUs; ranks take what no engine can use first, and then
+    the GPUs of one engine after the other. ``seating.most_engines`` in closed form, for clusters
+    that are too large to seat every split of."""
+    unusable = sum(gpus % tensor_parallel for gpus in nodes)
+    displaced = math.ceil(max(0, ranks - unusable) / tensor_parallel)
+    return sum(gpus // tensor_parallel for gpus in nodes) - displaced
 
 
 def _counts(gpus: int) -> list[int]:

@@ -15,6 +15,7 @@ from cluster.capacity import (
     Model,
     Workload,
     best,
+    engines_beside,
     forecast,
     mean_of_larger,
     model_of,
@@ -22,7 +23,8 @@ from cluster.capacity import (
     written_per_s,
 )
 from cluster.capacity_command import measured
-from cluster.nodes import parse_shape
+from cluster.nodes import Bundle, parse_shape
+from cluster.seating import most_engines
 from configs.errors import UserError
 from configs.load import dump, load
 
@@ -112,6 +114,29 @@ def test_the_best_split_is_the_best_of_all():
     assert found[0] == top
     assert {one.ranks for one in found} <= set(range(1, 8))
     assert top.cost_per_million == pytest.approx(8 * 2.0 / 3600 / top.accepted_per_s * 1e6)
+
+
+def test_no_engine_is_forecast_across_nodes():
+    found = best(parse_shape("3x8:H100"), SMALL, replace(WORK, tensor_parallel=3), RATES)
+
+    assert {one.ranks: one.engines for one in found}[6] == 6  # 24 GPUs, and two left of each node
+    with pytest.raises(UserError, match="an engine of 16 GPUs of one node"):
+        best(parse_shape("3x8:H100"), SMALL, replace(WORK, tensor_parallel=16), RATES)
+
+
+def test_as_many_engines_are_forecast_as_are_seated():
+    draw = random.Random(2)
+    for _ in range(300):
+        kinds = [f"{draw.randint(1, 3)}x{draw.randint(1, 9)}" for _ in range(draw.randint(1, 3))]
+        resources, size = parse_shape("+".join(kinds)), draw.randint(1, 6)
+        ranks = draw.randint(1, int(resources.gpus))
+        learner = [Bundle(parts=("learner",), cpus=1, gpus=1)] * ranks
+        engine = Bundle(parts=("generator",), cpus=1, gpus=size)
+
+        seated = most_engines(learner, engine, resources, 999)
+
+        nodes = [int(node.gpus) for node in resources.nodes]
+        assert max(0, engines_beside(ranks, nodes, size)) == seated, (kinds, ranks, size)
 
 
 def test_memory_bounds_what_an_engine_decodes_and_what_a_learner_holds():
