@@ -181,7 +181,8 @@ def forecast(
     # Prompts are computed once for a pack, and count as nothing beside the responses.
     write_s, learn_s = tokens / written, tokens * work.kept / learned
     if work.max_lag == 0:
-        write_s *= 1 + tail(work, engines, model, for_engines)
+        slots = engines * max(1, sequences_that_fit(model, for_engines, work))
+        write_s *= 1 + tail(work, slots)
         step_s = write_s + learn_s + given.swap_s
     else:
         spread = work.spread / math.sqrt(work.rollouts)
@@ -207,10 +208,9 @@ def forecast(
     )
 
 
-def tail(work: Workload, engines: int, model: Model, gpu: Accelerator) -> float:
+def tail(work: Workload, slots: int) -> float:
     """What waiting for the longest rollouts of a batch adds to writing it, when nothing else may be
     written: the last of N lognormal lengths over the mean, for the rounds that slots make of it."""
-    slots = engines * max(1, sequences_that_fit(model, gpu, work))
     rounds = max(1.0, work.rollouts / slots)
     sigma = math.sqrt(math.log1p(work.spread**2))
     longest = math.exp(sigma * NORMAL.inv_cdf(1 - 1 / (work.rollouts + 1)) - sigma**2 / 2)
