@@ -15,7 +15,7 @@ weight and token.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -181,7 +181,8 @@ def forecast(
     # Prompts are computed once for a pack, and count as nothing beside the responses.
     write_s, learn_s = tokens / written, tokens * work.kept / learned
     if work.max_lag == 0:
-        write_s *= 1 + tail(work, engines, model, for_engines)
+        slots = engines * max(1, sequences_that_fit(model, for_engines, work))
+        write_s *= 1 + tail(work, slots)
         step_s = write_s + learn_s + given.swap_s
     else:
         spread = work.spread / math.sqrt(work.rollouts)
@@ -207,10 +208,9 @@ def forecast(
     )
 
 
-def tail(work: Workload, engines: int, model: Model, gpu: Accelerator) -> float:
+def tail(work: Workload, slots: int) -> float:
     """What waiting for the longest rollouts of a batch adds to writing it, when nothing else may be
     written: the last of N lognormal lengths over the mean, for the rounds that slots make of it."""
-    slots = engines * max(1, sequences_that_fit(model, gpu, work))
     rounds = max(1.0, work.rollouts / slots)
     sigma = math.sqrt(math.log1p(work.spread**2))
     longest = math.exp(sigma * NORMAL.inv_cdf(1 - 1 / (work.rollouts + 1)) - sigma**2 / 2)
@@ -231,10 +231,10 @@ def best(
 ) -> list[Forecast]:
     """Every split of the GPUs, best first, whose learner holds the model; ``ranks`` fixes it."""
     gpu = accelerator_of(resources)
-    gpus = int(resources.gpus)
+    nodes = [int(node.gpus) for node in resources.nodes]
     found = []
-    for count in [ranks] if ranks is not None else _counts(gpus):
-        engines = (gpus - count) // work.tensor_parallel
+    for count in [ranks] if ranks is not None else _counts(sum(nodes)):
+        engines = engines_beside(count, nodes, work.tensor_parallel)
         if engines < 1 or learner_gib(model, count) > 0.85 * gpu.memory_gib:
             continue
         found.append(forecast(engines, count, model, (gpu, gpu), work, given))
@@ -242,10 +242,18 @@ def best(
         raise UserError(
             f"{resources} cannot carry this model: a learner needs "
             f"{16 * model.parameters / GIB:.0f} GiB over its ranks beside an engine of "
-            f"{work.tensor_parallel} GPUs; add GPUs, or "
-            f"lower engine.tensor_parallel"
+            f"{work.tensor_parallel} GPUs of one node; add GPUs, or lower engine.tensor_parallel"
         )
     return sorted(found, key=lambda one: -one.accepted_per_s)
+
+
+def engines_beside(ranks: int, nodes: Sequence[int], tensor_parallel: int) -> int:
+    """That fit, each on one node of so many GPUs; ranks take what no engine can use first, and then
+    the GPUs of one engine after the other. ``seating.most_engines`` in closed form, for clusters
+    that are too large to seat every split of."""
+    unusable = sum(gpus % tensor_parallel for gpus in nodes)
+    displaced = math.ceil(max(0, ranks - unusable) / tensor_parallel)
+    return sum(gpus // tensor_parallel for gpus in nodes) - displaced
 
 
 def _counts(gpus: int) -> list[int]:

@@ -5,6 +5,7 @@ import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ from cluster.capacity import (
     learner_gib,
     model_of,
     sequences_that_fit,
+    tail,
 )
 from cluster.nodes import parse_shape
 from configs.errors import UserError
@@ -28,6 +30,9 @@ from configs.run_files import read_jsonl
 from configs.schema import RunConfig
 
 SHOWN = 6
+
+LEAST_WAIT = 0.05
+"""Of its time a learner must wait for rollouts, or its engines are not what held it up."""
 
 
 def plan(
@@ -164,10 +169,11 @@ def measured(run: Path, work: Workload, given: Assumptions) -> tuple[Workload, A
     from configs.run_files import RESOLVED  # noqa: PLC0415
 
     try:
-        rows: list[dict[str, Any]] = list(read_jsonl(run / "metrics.jsonl"))[1:]
+        every: list[dict[str, Any]] = list(read_jsonl(run / "metrics.jsonl"))
         config = load_resolved(run / RESOLVED)
     except OSError as error:
         raise UserError(f"--run {run} holds no run: {error}") from error
+    rows = every[1:]
     if not rows:
         raise UserError(f"--run {run} has not taken two steps: there is nothing to measure")
     generated = rows[-1]["generated_tokens"]
@@ -176,12 +182,34 @@ def measured(run: Path, work: Workload, given: Assumptions) -> tuple[Workload, A
         tokens=statistics.fmean(row["mean_tokens"] for row in rows),
         kept=max(1e-6, rows[-1]["trained_tokens"] / max(1, generated)),
     )
-    writes = statistics.median(row["generated_tokens_per_s"] for row in rows)
     learns = statistics.median(
         row["accepted_tokens_mean"] * row["accepted"] / max(1e-9, row["train_s"]) for row in rows
     )
     return work, replace(
         given,
-        written_per_s=given.written_per_s or writes / config.engine.num_engines,
+        written_per_s=given.written_per_s or _writes(run, every, work, config),
         learned_per_s=given.learned_per_s or learns / config.learner.world_size,
     )
+
+
+def _writes(run: Path, rows: Sequence[dict[str, Any]], work: Workload, config: RunConfig) -> float:
+    """Tokens of one engine a second, while it has enough to write."""
+    engine = config.engine
+    if config.max_lag == 0:
+        # Engines write only while the learner waits, and end with slots that may not be filled.
+        ran = replace(work, problems=config.batch.problems, group_size=config.group_size)
+        rate = statistics.median(
+            (row["generated_tokens"] - before["generated_tokens"]) / max(1e-9, row["wait_s"])
+            for before, row in pairwise(rows)
+        )
+        return rate * (1 + tail(ran, engine.num_engines * engine.max_num_seqs)) / engine.num_engines
+    waited = statistics.median(
+        row["wait_s"] / max(1e-9, row["wait_s"] + row["train_s"] + row["publish_s"])
+        for row in rows[1:]
+    )
+    if waited < LEAST_WAIT:
+        raise UserError(
+            f"--run {run}: its learner waited for rollouts in {waited:.0%} of its time, so its "
+            f"engines wrote what was asked for, not what they can: give --written"
+        )
+    return statistics.median(row["generated_tokens_per_s"] for row in rows[1:]) / engine.num_engines

@@ -28,7 +28,8 @@ class Source:
     name: str
     sets: Mapping[str, Sequence[EvalSample]]
     """By label, under ids without the label."""
-    problems: Mapping[str, dict[str, Any]]
+    problems: Mapping[str, Mapping[str, dict[str, Any]]]
+    """As ``sets``: two may ask different problems under one id."""
     sampling: Mapping[str, Any]
     """How it was sampled; empty where the files do not say."""
 
@@ -60,13 +61,11 @@ def open_source(text: str) -> Source:
     sets = found if wanted is None else {wanted: found[wanted]}
     if not sets:
         raise UserError(f"{text} holds no responses yet")
-    problems = problems_of(path)
+    texts = problems_of(path)
     return Source(
         name=path.name if label is None else f"{path.name}@{label}",
         sets={name: [_bare(sample, name) for sample in group] for name, group in sets.items()},
-        problems={
-            id.removeprefix(f"{name}/"): row for name in sets for id, row in problems.items()
-        },
+        problems={name: _problems(group, name, texts) for name, group in sets.items()},
         sampling=run.get("sampling", {}),
     )
 
@@ -102,7 +101,7 @@ def lines(base: Source, rows: Sequence[Row], show: int) -> list[str]:
     for row in rows:
         said += _row_lines(base, row)
         for flip in row.flips[:show]:
-            said += _flip_lines(flip, base.problems.get(flip.problem_id))
+            said += _flip_lines(flip, base.problems[row.label].get(flip.problem_id))
     return said
 
 
@@ -122,7 +121,7 @@ def write(folder: Path, sources: Sequence[Source], rows: Sequence[Row], found: A
         for row in rows:
             for flip in row.flips:
                 line = {"name": row.name, "set": row.label}
-                line |= flip_row(flip, sources[0].problems.get(flip.problem_id))
+                line |= flip_row(flip, sources[0].problems[row.label].get(flip.problem_id))
                 file.write(json.dumps(line, ensure_ascii=True) + "\n")
     for label in sources[0].sets:
         points = [
@@ -161,9 +160,15 @@ def _point(source: Source, label: str) -> Point:
 
 
 def _bare(sample: EvalSample, label: str) -> EvalSample:
-    if not sample.problem_id.startswith(f"{label}/"):
-        return sample
     return replace(sample, problem_id=sample.problem_id.removeprefix(f"{label}/"))
+
+
+def _problems(
+    samples: Sequence[EvalSample], label: str, texts: Mapping[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Of one set, by ids without the label."""
+    asked = {sample.problem_id for sample in samples} & texts.keys()
+    return {id.removeprefix(f"{label}/"): texts[id] for id in asked}
 
 
 def _row_lines(base: Source, row: Row) -> list[str]:

@@ -18,6 +18,7 @@ from configs.errors import UserError
 from configs.load import dump
 from configs.run_files import FORMAT, RESOLVED, RUN
 from configs.schema import RunConfig
+from evaluation.evaluator import eval_sampling
 
 REPORT = "report.json"
 KIND = "evaluation"
@@ -83,6 +84,8 @@ def identity_of(config: RunConfig, labels: dict[str, str], fingerprint: str) -> 
         "judge": {k: values["judge"][k] for k in ("part", "strictness", "guards")},
         "dtype": config.engine.dtype,
         "max_model_len": config.engine.max_model_len,
+        # Also where eval.max_tokens is unset: then it is what the longest prompt leaves.
+        "max_tokens": eval_sampling(config).max_tokens,
     }
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 from ray.job_submission import JobDetails, JobSubmissionClient
 
 from cluster import ray_auth
@@ -23,6 +24,8 @@ PROBE_S = 10.0
 AGAIN_S = 1.0
 LOST_S = 120.0
 """The head may be out of reach for so long while a job is followed."""
+QUIET_S = 120.0
+"""After so long without a word of a log: is the job still there, and the connection?"""
 
 Say = Callable[[str], None]
 
@@ -35,11 +38,15 @@ class End:
     exit_code: int | None
     """None: its driver was not there to the end, or it was stopped from outside."""
     message: str
+    error_type: str | None = None
+    """Ray's word for why it failed."""
 
     @property
     def is_resumable(self) -> bool:
-        """It said so itself, or the node with its driver went away."""
-        was_lost = self.status == "FAILED" and self.exit_code is None
+        """It said so itself, or the node with its driver went away. Packages that cannot be
+        installed can be so no better the next time."""
+        has_begun = self.error_type != "RUNTIME_ENV_SETUP_FAILURE"
+        was_lost = self.status == "FAILED" and self.exit_code is None and has_begun
         return self.exit_code == RESUMABLE or was_lost
 
     @property
@@ -119,12 +126,14 @@ def follow(client: JobSubmissionClient, job: str, say: Say) -> End:
     log, lost_since = _Log(say), None
     while True:
         try:
-            asyncio.run(log.read(client, job))
+            is_whole = asyncio.run(log.read(client, job))
             details = client.get_job_info(job)
             lost_since = None
             if details.status.is_terminal():
+                if not is_whole:
+                    log.show(client.get_job_logs(job))
                 return end_of(details)
-        except (RuntimeError, OSError) as error:
+        except (RuntimeError, OSError, aiohttp.ClientError) as error:
             lost_since = lost_since or time.monotonic()
             if time.monotonic() - lost_since > LOST_S:
                 raise UserError(
@@ -141,15 +150,30 @@ class _Log:
         self._say = say
         self._shown = 0
 
-    async def read(self, client: JobSubmissionClient, job: str) -> None:
+    async def read(self, client: JobSubmissionClient, job: str) -> bool:
+        """To its end, or until nothing has come for long: False."""
         seen, rest = 0, ""
-        async for chunk in client.tail_job_logs(job):
+        chunks = client.tail_job_logs(job)
+        while True:
+            try:
+                async with asyncio.timeout(QUIET_S):
+                    chunk = await anext(chunks, None)
+            except TimeoutError:
+                return False
+            if chunk is None:
+                break
             *lines, rest = (rest + chunk).split("\n")
             for line in lines:
                 seen += 1
                 self._show(seen, line)
         if rest:
             self._show(seen + 1, rest)
+        return True
+
+    def show(self, text: str) -> None:
+        """All of it."""
+        for number, line in enumerate(text.removesuffix("\n").split("\n"), start=1):
+            self._show(number, line)
 
     def _show(self, number: int, line: str) -> None:
         if number > self._shown:
@@ -162,6 +186,7 @@ def end_of(details: JobDetails) -> End:
         status=details.status.value,
         exit_code=details.driver_exit_code,
         message=" ".join((details.message or "").split())[:300],
+        error_type=details.error_type,
     )
 
 

@@ -14,7 +14,13 @@ from cluster import jobs
 from cluster.job_folder import CONFIG, fill
 from configs.errors import UserError
 from configs.schema import RunConfig
-from configs.secrets import is_secret_name
+from configs.secrets import is_secret_name, redact, redact_values
+
+WEBHOOK = "LACONIC_WEBHOOK_URL"
+"""Whoever knows this address may post to it, and its name does not say so."""
+
+READ_HERE = ("pip", "uv", "conda")
+"""Of a runtime environment: may name a file, whose lines Ray reads here and sends."""
 
 Resume = Literal["no", "yes", "if there is one"]
 
@@ -85,17 +91,15 @@ def submission(
 
 
 def variables_of(given: list[str]) -> dict[str, str]:
-    """``["HF_HUB_OFFLINE=1"]``. Secrets are refused: everybody who sees the job would see them."""
+    """``["HF_HUB_OFFLINE=1"]``. Secrets are refused, by their name or by their looks: everybody who
+    sees the job would see them."""
     found: dict[str, str] = {}
     for text in given:
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
             raise UserError(f"--env reads NAME=value, got {text.split('=')[0]!r}")
-        if is_secret_name(name.lower()):
-            raise UserError(
-                f"--env {name}: a job's variables stand in Ray's dashboard for all to read; set "
-                f"it in the environment of the cluster's nodes, as a Kubernetes secret for example"
-            )
+        if is_secret_name(name.lower()) or name == WEBHOOK or redact(value) != value:
+            raise _secret(f"--env {name}")
         found[name] = value
     return found
 
@@ -118,8 +122,29 @@ def runtime_env_of(path: Path | None) -> dict[str, Any]:
     if not isinstance(variables, dict):
         raise UserError(f"--runtime-env {path}: env_vars holds names with values")
     variables_of([f"{name}={value}" for name, value in variables.items()])
+    for key, value in found.items():
+        if redact_values(value, name=key) != value or _file_has_secrets(key, value):
+            raise _secret(f"--runtime-env {path}: {key}")
     found["env_vars"] = {name: str(value) for name, value in variables.items()}
     return found
+
+
+def _file_has_secrets(key: str, value: Any) -> bool:
+    if key not in READ_HERE or not isinstance(value, str):
+        return False
+    try:
+        text = Path(value).read_text(errors="replace")
+    except OSError:  # conda's may be a name; what must be a file and is none, Ray refuses
+        return False
+    return redact(text) != text
+
+
+def _secret(where: str) -> UserError:
+    return UserError(
+        f"{where} is or holds a secret, and what a job brings stands in Ray's dashboard for all to "
+        f"read; set it on the cluster's nodes, in their environment (as a Kubernetes secret for "
+        f"example) or in a file such as pip.conf"
+    )
 
 
 def run(

@@ -15,6 +15,7 @@ from cluster.capacity import (
     Model,
     Workload,
     best,
+    engines_beside,
     forecast,
     mean_of_larger,
     model_of,
@@ -22,7 +23,8 @@ from cluster.capacity import (
     written_per_s,
 )
 from cluster.capacity_command import measured
-from cluster.nodes import parse_shape
+from cluster.nodes import Bundle, parse_shape
+from cluster.seating import most_engines
 from configs.errors import UserError
 from configs.load import dump, load
 
@@ -114,6 +116,29 @@ def test_the_best_split_is_the_best_of_all():
     assert top.cost_per_million == pytest.approx(8 * 2.0 / 3600 / top.accepted_per_s * 1e6)
 
 
+def test_no_engine_is_forecast_across_nodes():
+    found = best(parse_shape("3x8:H100"), SMALL, replace(WORK, tensor_parallel=3), RATES)
+
+    assert {one.ranks: one.engines for one in found}[6] == 6  # 24 GPUs, and two left of each node
+    with pytest.raises(UserError, match="an engine of 16 GPUs of one node"):
+        best(parse_shape("3x8:H100"), SMALL, replace(WORK, tensor_parallel=16), RATES)
+
+
+def test_as_many_engines_are_forecast_as_are_seated():
+    draw = random.Random(2)
+    for _ in range(300):
+        kinds = [f"{draw.randint(1, 3)}x{draw.randint(1, 9)}" for _ in range(draw.randint(1, 3))]
+        resources, size = parse_shape("+".join(kinds)), draw.randint(1, 6)
+        ranks = draw.randint(1, int(resources.gpus))
+        learner = [Bundle(parts=("learner",), cpus=1, gpus=1)] * ranks
+        engine = Bundle(parts=("generator",), cpus=1, gpus=size)
+
+        seated = most_engines(learner, engine, resources, 999)
+
+        nodes = [int(node.gpus) for node in resources.nodes]
+        assert max(0, engines_beside(ranks, nodes, size)) == seated, (kinds, ranks, size)
+
+
 def test_memory_bounds_what_an_engine_decodes_and_what_a_learner_holds():
     large = Model(parameters=30e9, kv_bytes=200_000)
     assert sequences_that_fit(SMALL, H100, replace(WORK, sequences=10_000)) < 10_000
@@ -133,20 +158,48 @@ def test_gpus_that_nobody_knows_are_told(shape: str, said: str):
         best(parse_shape(shape), SMALL, WORK, RATES)
 
 
-def test_rates_of_a_run_are_read_from_its_steps(tmp_path: Path):
-    config = load("tiny", ["engine.num_engines=2"])
-    (tmp_path / "resolved.yaml").write_text(dump(config))
+def a_run(folder: Path, wait_s: float, *settings: str) -> Path:
+    config = load("tiny", ["engine.num_engines=2", *settings])
+    (folder / "resolved.yaml").write_text(dump(config))
     rows = [
         {
             "generated_tokens": 1000 * step, "trained_tokens": 400 * step, "mean_tokens": 80.0,
             "generated_tokens_per_s": rate, "accepted_tokens_mean": 50.0, "accepted": 100,
-            "train_s": 2.0,
+            "wait_s": wait_s, "train_s": 2.0, "publish_s": 0.5,
         }
         for step, rate in ((1, 1.0), (2, 600.0), (3, 800.0), (4, 1000.0))
     ]  # fmt: skip
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
 
-    work, given = measured(tmp_path, WORK, Assumptions())
+
+def test_rates_of_a_run_are_read_from_its_steps(tmp_path: Path):
+    work, given = measured(a_run(tmp_path, 0.5), WORK, Assumptions())
 
     assert (work.tokens, work.kept) == (80.0, 0.4)
     assert (given.written_per_s, given.learned_per_s) == (400.0, 2500.0)
+
+
+def test_engines_that_were_not_what_a_run_waited_for_tell_no_rate(tmp_path: Path):
+    run = a_run(tmp_path, 0.01)
+
+    with pytest.raises(UserError, match=r"in 0% of its time.*: give --written"):
+        measured(run, WORK, Assumptions())
+    assert measured(run, WORK, Assumptions(written_per_s=900.0))[1].written_per_s == 900.0
+
+
+def test_a_run_without_overlap_is_forecast_as_it_was(tmp_path: Path):
+    run = a_run(
+        tmp_path,
+        4.0,
+        "max_lag=0",
+        "batch.problems=5",
+        "sampling.group_size=4",
+        "engine.max_num_seqs=3",
+    )
+
+    work, given = measured(run, WORK, Assumptions())
+
+    assert given.written_per_s is not None and given.written_per_s > 1000 / 4.0 / 2
+    same = replace(work, problems=5, group_size=4, sequences=3, max_lag=0, tokens=1000 / 20)
+    assert forecast(2, 1, SMALL, (H100, H100), same, given).write_s == pytest.approx(4.0)

@@ -1,6 +1,7 @@
 """Comparisons by hand, from written evaluations; and figures of a set of samples."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from actors.recorder import Recorder
 from cluster.compare import as_dict, compare_all, lines, notes, open_source, write
-from cluster.eval_dir import KIND, EvalDir
+from cluster.eval_dir import KIND, EvalDir, identity_of
 from cluster.eval_rows import samples_of
 from configs.errors import UserError
 from configs.load import load
@@ -39,17 +40,27 @@ def one_each(statuses: str, tokens: int) -> list[EvalSample]:
     ]
 
 
-async def written(folder: Path, sets: dict[str, list[EvalSample]], **run: Any) -> Path:
+async def written(
+    folder: Path, sets: dict[str, list[EvalSample]], texts: Mapping[str, str] = {}, **run: Any
+) -> Path:
     folder.mkdir()
     (folder / RUN).write_text(json.dumps({"kind": KIND, "sampling": {"samples": 1}, **run}))
     recorder = Recorder(str(folder), RecorderConfig())
     await recorder.start()
     ids = sorted({s.problem_id for group in sets.values() for s in group})
-    turn = Message(role="user", content="2+2?")
+
+    def turn(id: str) -> Message:
+        return Message(role="user", content=texts.get(id, "2+2?"))
+
     await recorder.problems(
         [
             Problem(
-                id=id, messages=(turn,), answer="4", source="s", verifier="math", prompt_ids=(1,)
+                id=id,
+                messages=(turn(id),),
+                answer="4",
+                source="s",
+                verifier="math",
+                prompt_ids=(1,),
             )
             for id in ids
         ]
@@ -148,6 +159,24 @@ async def test_sets_are_paired_by_name_and_ids_lose_the_label(tmp_path: Path):
         compare_all(open_source(str(base)), [open_source(str(third))])
 
 
+async def test_sets_that_share_ids_keep_their_own_problems(tmp_path: Path):
+    """Ids that an earlier set has too were written with the label before them."""
+    texts = {"p0": "of x", "y/p0": "of y"}
+    right = {"x": [sample("p0", 0, "correct", 9)], "y": [sample("y/p0", 0, "correct", 9)]}
+    wrong = {"x": [sample("p0", 0, "wrong", 9)], "y": [sample("y/p0", 0, "wrong", 9)]}
+    base = await written(tmp_path / "a", right, texts)
+    other = await written(tmp_path / "b", wrong, texts)
+    sources = [open_source(str(base)), open_source(str(other))]
+
+    rows = compare_all(sources[0], sources[1:])
+    write(tmp_path / "out", sources, rows, {})
+
+    said = [line.strip() for line in lines(sources[0], rows, show=1) if "problem: " in line]
+    assert said == ["problem: of x (answer 4)", "problem: of y (answer 4)"]
+    flips = [json.loads(line) for line in (tmp_path / "out/flips.jsonl").read_text().splitlines()]
+    assert [(flip["set"], flip["problem"]) for flip in flips] == [("x", "of x"), ("y", "of y")]
+
+
 def test_what_is_no_folder_is_told(tmp_path: Path):
     with pytest.raises(UserError, match="neither an evaluation's nor a run's folder"):
         open_source(str(tmp_path))
@@ -238,3 +267,16 @@ def test_an_evaluation_is_gone_on_with_only_when_it_is_the_same(tmp_path: Path):
     (tmp_path / "mine/thesis.txt").write_text("words")
     with pytest.raises(UserError, match="is no evaluation"):
         EvalDir(path=tmp_path / "mine").begin(config, {})
+
+
+def test_responses_with_another_cap_do_not_belong_together(tmp_path: Path):
+    folder = EvalDir(path=tmp_path / "e")
+
+    def begin(*settings: str) -> None:
+        config = load("tiny", ["eval.max_tokens=null", *settings])
+        folder.begin(config, identity_of(config, {"a": "b"}, "f"))
+
+    begin("engine.max_model_len=512", "data.max_prompt_tokens=128")
+    begin("engine.max_model_len=512", "data.max_prompt_tokens=128")
+    with pytest.raises(UserError, match="with other max_tokens: 384, and now it would be 412"):
+        begin("engine.max_model_len=512", "data.max_prompt_tokens=100")

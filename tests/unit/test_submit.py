@@ -1,10 +1,12 @@
 """What travels with a job, what it is told, and how its end is read; no Ray is started."""
 
+import asyncio
 import shlex
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import yaml
 from ray.job_submission import JobDetails, JobStatus
@@ -126,6 +128,47 @@ def test_a_secret_is_refused_and_not_repeated(name: str, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("LACONIC_WEBHOOK_URL", "https://hooks.example.org/T0/hush-hush"),
+        ("HTTPS_PROXY", "http://me:hush-hush@proxy:3128"),
+        ("PIP_OPTIONS", "--token=hush-hush"),
+    ],
+)
+def test_a_secret_is_known_by_its_looks(name: str, value: str, tmp_path: Path):
+    with pytest.raises(UserError, match=f"--env {name} is or holds") as caught:
+        submit.variables_of([f"{name}={value}"])
+    assert "hush-hush" not in str(caught.value)
+
+    path = tmp_path / "env.yaml"
+    path.write_text(yaml.safe_dump({"env_vars": {name: value}}))
+    with pytest.raises(UserError, match=name):
+        submit.runtime_env_of(path)
+    assert submit.variables_of(["HTTPS_PROXY=http://proxy:3128"])
+
+
+@pytest.mark.parametrize("given", ["list", "options", "file"])
+def test_an_address_with_a_password_does_not_travel_among_packages(given: str, tmp_path: Path):
+    index = "--extra-index-url https://me:hush-hush@host/simple"
+    lines = tmp_path / "requirements.txt"
+    lines.write_text(f"{index}\nx==1\n")
+    pip = {
+        "list": [index, "x==1"],
+        "options": {"packages": ["x==1"], "pip_install_options": [index]},
+        "file": str(lines),
+    }[given]
+    path = tmp_path / "env.yaml"
+
+    path.write_text(yaml.safe_dump({"pip": pip}))
+    with pytest.raises(UserError, match="pip is or holds a secret") as caught:
+        submit.runtime_env_of(path)
+    assert "hush-hush" not in str(caught.value)
+    lines.write_text("x==1\n")
+    path.write_text(yaml.safe_dump({"pip": str(lines)}))
+    assert submit.runtime_env_of(path)["pip"] == str(lines)
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("working_dir: .", "working_dir is what we send"), ("- a", "holds no keys"),
@@ -178,6 +221,9 @@ class Head:
         self.ends = list(ends)
         self.entrypoints: list[str] = []
         self.breaks = 0
+        self.error: Exception = RuntimeError("WebSocket connection closed unexpectedly")
+        self.is_silent = False
+        self.error_type: str | None = None
 
     def submit_job(self, *, entrypoint: str, **_: Any) -> str:
         self.entrypoints.append(entrypoint)
@@ -187,14 +233,20 @@ class Head:
         yield "one\ntw"
         if self.breaks:
             self.breaks -= 1
-            raise RuntimeError("WebSocket connection closed unexpectedly")
+            raise self.error
+        if self.is_silent:
+            await asyncio.Event().wait()
         yield "o\nthree \x1b[31m\n"
+
+    def get_job_logs(self, job: str) -> str:
+        return "one\ntwo\nthree \x1b[31m\n"
 
     def get_job_info(self, job: str) -> JobDetails:
         status, code = self.ends[int(job.partition("-")[2]) - 1]
         told: dict[str, Any] = {
             "type": "SUBMISSION", "entrypoint": "", "submission_id": job,
             "status": JobStatus(status), "driver_exit_code": code,
+            "error_type": self.error_type,
         }  # fmt: skip
         return JobDetails(**told)
 
@@ -238,6 +290,20 @@ def test_a_job_that_failed_or_was_stopped_or_had_its_chances_is_not(
     assert len(head.entrypoints) == len(ends) - 1
 
 
+@pytest.mark.parametrize(
+    ("error_type", "attempts"),
+    [("RUNTIME_ENV_SETUP_FAILURE", 1), ("JOB_SUPERVISOR_ACTOR_DIED", 3)],
+)
+def test_packages_that_cannot_be_installed_are_not_tried_again(
+    monkeypatch: pytest.MonkeyPatch, error_type: str, attempts: int
+):
+    head = Head(*[("FAILED", None)] * 3)
+    head.error_type = error_type
+
+    assert run(head, monkeypatch, attempts=3)[0] == 1
+    assert len(head.entrypoints) == attempts
+
+
 def test_who_does_not_follow_is_told_how_to(monkeypatch: pytest.MonkeyPatch):
     code, said = run(Head(("FAILED", 1)), monkeypatch, watch=False)
 
@@ -245,12 +311,27 @@ def test_who_does_not_follow_is_told_how_to(monkeypatch: pytest.MonkeyPatch):
     assert "laconic job stop job-1 --address http://h" in "\n".join(said)
 
 
+@pytest.mark.parametrize("error", [Head().error, aiohttp.ServerDisconnectedError()], ids=repr)
 def test_a_log_is_taken_up_where_it_broke_off_and_cannot_steer_a_terminal(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, error: Exception
 ):
     head = Head(("SUCCEEDED", 0))
-    head.breaks = 2
+    head.breaks, head.error = 2, error
 
     _, said = run(head, monkeypatch)
 
+    assert [line for line in said if not line.startswith("job")] == ["one", "two", "three  [31m"]
+
+
+@pytest.mark.timeout(20)
+def test_a_connection_that_falls_silent_hides_neither_the_end_nor_the_last_lines(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    head = Head(("SUCCEEDED", 0))
+    head.is_silent = True
+    monkeypatch.setattr(jobs, "QUIET_S", 0.05)
+
+    code, said = run(head, monkeypatch)
+
+    assert code == 0
     assert [line for line in said if not line.startswith("job")] == ["one", "two", "three  [31m"]
